@@ -1,0 +1,1 @@
+"""A thin trainer: recipes, the stage loop, checkpoints, predictions, the command line."""

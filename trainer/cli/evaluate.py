@@ -1,0 +1,79 @@
+"""cxr-engine evaluate: per-class AP of predictions, per view and per study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.table import Table
+
+_NUMBERS = ("ap", "auc", "study_ap", "study_auc")
+
+
+def evaluate(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A run folder or a predictions file; by default the only one in ./runs."
+        ),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="A run in the folder; by default the last one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Metrics of saved predictions; no model is run.
+
+    Example: cxr-engine evaluate runs/stage-training --run model3
+    """
+    from cxr_engine.trainer.evaluate import averages, find_predictions
+    from cxr_engine.trainer.evaluate import evaluate as evaluate_predictions
+    from cxr_engine.trainer.predictions import read_predictions
+
+    predictions = read_predictions(find_predictions(path, run))
+    per_class = evaluate_predictions(predictions)
+    if as_json:
+        typer.echo(json.dumps(_document(per_class, predictions.facts), indent=1))
+        return
+    from rich.console import Console
+
+    title = f"{predictions.facts['run']}, split {predictions.facts['split']}"
+    Console(highlight=False).print(metrics_table(per_class, title))
+    for name, average in averages(per_class).items():
+        typer.echo(f"mean {name}: {average.mean:.4f} over {average.n_classes} classes")
+
+
+def metrics_table(per_class: pl.DataFrame, title: str) -> Table:
+    """The per-class table for a terminal; classes where a metric is undefined show a dash."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("finding")
+    for heading in ("positive views", "AP", "AUC", "positive studies", "study AP", "study AUC"):
+        table.add_column(heading, justify="right")
+    for row in per_class.iter_rows(named=True):
+        ap, auc, study_ap, study_auc = (
+            "–" if row[n] != row[n] else f"{row[n]:.4f}" for n in _NUMBERS
+        )
+        views = f"{row['positives']} of {row['known']}"
+        studies = f"{row['study_positives']} of {row['study_known']}"
+        table.add_row(row["finding"], views, ap, auc, studies, study_ap, study_auc)
+    return table
+
+
+def _document(per_class: pl.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:
+    from cxr_engine.trainer.evaluate import averages
+
+    means = {n: {"mean": a.mean, "n_classes": a.n_classes} for n, a in averages(per_class).items()}
+    return {
+        "version": 1,
+        "run": facts["run"],
+        "split": facts["split"],
+        "means": means,
+        "classes": per_class.fill_nan(None).to_dicts(),
+    }

@@ -1,0 +1,69 @@
+"""Progress on stderr: a bar on a terminal, else one plain line every 30 seconds."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_PLAIN_EVERY_S = 30.0
+
+
+class Reporter:
+    """`talk` writes a line; `tick` moves the bar of the work in hand."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None, rate="", visible=False)
+        self._what = ""
+        self._done_before = 0
+        self._started = self._last_line = monotonic()
+
+    def __enter__(self) -> Reporter:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def talk(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def tick(self, done: int, total: int, what: str) -> None:
+        """`done` of `total` steps of `what`; a new `what` starts a new count of the rate."""
+        now = monotonic()
+        if what != self._what:
+            self._what, self._started, self._done_before = what, now, done
+        elapsed = now - self._started
+        rate = (done - self._done_before) / elapsed if elapsed > 0 else 0.0
+        if self._console.is_terminal:
+            self._bar.update(
+                self._task,
+                completed=done,
+                total=total,
+                description=what,
+                rate=f"{rate:.1f}/s",
+                visible=done < total,
+            )
+        elif now - self._last_line >= _PLAIN_EVERY_S:
+            self._last_line = now
+            left = f"{(total - done) / rate:.0f} s left" if rate > 0 else "time left unknown"
+            print(f"{what}: {done} of {total}, {rate:.1f}/s, {left}", file=sys.stderr, flush=True)  # noqa: T201
