@@ -16,7 +16,7 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest
 
-lint: types
+lint: types $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -24,7 +24,7 @@ lint: types
 
 # The editable install maps folder X to the package cxr_engine.X; type checkers cannot follow
 # the import hook that does it, so they get a tree of links.
-types: $(READY)
+types:
 	@mkdir -p build/types/cxr_engine
 	@for part in engine kernels shards trainer; do ln -sfn ../../../$$part build/types/cxr_engine/$$part; done
 

@@ -91,8 +91,15 @@ class Accumulator:
     def compute(self) -> pl.DataFrame:
         """`per_class_metrics` of the valid rows."""
         valid = self._rows["valid"][: len(self)]
-        rows = {name: t[: len(self)][valid] for name, t in self._rows.items() if name != "valid"}
-        return per_class_metrics(self.class_names, **rows)
+        rows = {name: rows[: len(self)][valid] for name, rows in self._rows.items()}
+        return per_class_metrics(
+            self.class_names,
+            logits=rows["logits"],
+            targets=rows["targets"],
+            known=rows["known"],
+            study=rows["study"],
+            view=rows["view"],
+        )
 
 
 def per_class_metrics(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.utils.dlpack
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
@@ -114,7 +115,7 @@ class DecodePipeline:
         except StopIteration:
             self._pipeline.reset()
             return None
-        return torch.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
+        return torch.utils.dlpack.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
 
     def close(self) -> None:
         del self._pipeline

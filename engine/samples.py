@@ -60,7 +60,7 @@ class Samples:
 
 def read_samples(folder: str | Path, split: str) -> Samples:
     """Samples of `split` in the data set at `folder`; an empty split is a UsageError."""
-    manifest = read_manifest(Path(folder), columns=_COLUMNS)
+    manifest = read_manifest(Path(folder), columns=_COLUMNS, labels=True)
     frame = manifest.frame.with_columns(
         study=pl.col("study").rank("dense").cast(pl.Int64) - 1,
         view=pl.col("view").replace_strict(

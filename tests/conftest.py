@@ -31,3 +31,17 @@ def cuda_or_skip() -> Callable[[str], None]:
             pytest.skip("no CUDA device on this machine")
 
     return check
+
+
+@pytest.fixture(scope="session")
+def phantom_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of 90 drawn X-rays, 64 pixels, in three or more shards; read-only."""
+    from cxr_engine.shards import ShardOptions, TableColumns, build_shards, read_table
+    from cxr_engine.shards.phantom import write_phantoms
+
+    folder = tmp_path_factory.mktemp("phantom")
+    labels = write_phantoms(folder / "drawn", 90, seed=3, size=64)
+    table = read_table(labels, folder / "drawn" / "images", TableColumns())
+    options = ShardOptions(size=64, shard_samples=32, jobs=1, val_fraction=0.3)
+    build_shards(table, folder / "shards", options)
+    return folder / "shards"

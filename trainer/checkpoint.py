@@ -29,7 +29,7 @@ class Checkpoint:
 
     tensors: dict[str, torch.Tensor]
     facts: dict[str, Any]
-    hash: str  # xxh3_128 of names and tensor bytes
+    hash: str  # xxh3_128 of facts, names and tensor bytes
 
     def part(self, prefix: str) -> dict[str, torch.Tensor]:
         """The tensors below `prefix`, without it."""
@@ -43,16 +43,18 @@ class Checkpoint:
 def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
     """Write `path` atomically; the file that stood there is kept as `previous-<name>`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    facts = {**facts, "format": _FORMAT, "hash": _hash(tensors)}
+    text = json.dumps({**facts, "format": _FORMAT})
+    metadata = {"facts": text, "hash": _hash(text, tensors)}
     path.parent.mkdir(parents=True, exist_ok=True)
     new = _beside(path, "new")
     with published(new) as file:
-        save_file(tensors, file.name, metadata={"facts": json.dumps(facts)})
+        save_file(tensors, file.name, metadata=metadata)
     if path.exists():
         path.replace(_beside(path, "previous"))
     new.replace(path)
     sync_folder(path.parent)
-    path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    with published(path.with_suffix(".json")) as file:
+        file.write(json.dumps(facts, indent=1).encode() + b"\n")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -62,20 +64,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
     remedy = "delete the file; the run goes on from the one before, or from its start"
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
+            metadata = file.metadata() or {}
+            text, digest = metadata["facts"], metadata["hash"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise IntegrityError(
             f"the checkpoint cannot be read: {error}", str(path), remedy
         ) from error
-    if facts.get("hash") != _hash(tensors) or facts.get("format") != _FORMAT:
-        raise IntegrityError("the checkpoint's tensors do not have its hash", str(path), remedy)
-    return Checkpoint(tensors=tensors, facts=facts, hash=facts["hash"])
+    if digest != _hash(text, tensors):
+        raise IntegrityError("the checkpoint's content does not have its hash", str(path), remedy)
+    facts = json.loads(text)
+    if facts["format"] != _FORMAT:
+        raise DataError(
+            f"a checkpoint of format {facts['format']}; this cxr-engine reads {_FORMAT}",
+            str(path),
+            "install the version of cxr-engine that wrote it, or train again",
+        )
+    return Checkpoint(tensors=tensors, facts=facts, hash=digest)
 
 
 def latest_good(path: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest sound one of `path` and its predecessor, and what was wrong with the others."""
-    problems = []
+    problems: list[str] = []
     # "new-…" stands alone for the moment between the two renames of `write_checkpoint`.
     for candidate in (path, _beside(path, "new"), _beside(path, "previous")):
         if candidate.is_file():
@@ -131,10 +141,10 @@ def _beside(path: Path, prefix: str) -> Path:
     return path.with_name(f"{prefix}-{path.name}")
 
 
-def _hash(tensors: dict[str, torch.Tensor]) -> str:
-    digest = xxhash.xxh3_128()
+def _hash(facts: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = xxhash.xxh3_128(facts.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

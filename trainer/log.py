@@ -59,7 +59,9 @@ def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
         for column, label in columns.items():
             axis.plot(x, [line[column] for line in lines], marker=".", label=label)
         axis.set_xlabel("epoch, all stages")
+        axis.set_xlim(0.4, len(lines) + 0.6)
         axis.grid(alpha=0.3)
+        axis.margins(y=0.12)  # room for the names of the stages
         for i in range(1, len(lines)):
             if lines[i]["run"] != lines[i - 1]["run"]:
                 axis.axvline(i + 0.5, color="black", linestyle="--", linewidth=1)

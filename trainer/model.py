@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import timm
 import torch
@@ -49,7 +48,8 @@ def build_model(
             f"--pretrained {pretrained} for {config.backbone}",
             "fetch timm's file on a machine with internet and give its path: --pretrained FILE",
         ) from error
-    return cast(nn.Module, model).to(memory_format=torch.channels_last)
+    # torch's stubs do not know that a module takes a memory format.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _first_line(error: Exception) -> str:

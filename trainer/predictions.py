@@ -96,6 +96,6 @@ def read_predictions(path: Path) -> Predictions:
         class_names=class_names,
         logits=np.ascontiguousarray(logits, np.float32),
         labels=np.ascontiguousarray(labels, np.int8),
-        study=(frame["study"].rank("dense").cast(pl.Int64) - 1).to_numpy(),
-        view=frame["view"].replace_strict(codes, return_dtype=pl.UInt8).to_numpy(),
+        study=np.array(frame["study"].rank("dense").cast(pl.Int64) - 1),
+        view=np.array(frame["view"].replace_strict(codes, return_dtype=pl.UInt8)),
     )

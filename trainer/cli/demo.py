@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cxr_engine.shards import SourceTable
 
 _MARK = "made-by-cxr-engine-demo"
-_PARTS = ("images", "shards", "run")
+_PARTS = ("drawn", "shards", "run")
 _STORED_SIZE = 128  # pixels: stage 2 reads 96
 
 
@@ -57,13 +57,13 @@ def demo(
     _prepare(out)
     with Reporter() as reporter:
         if images is None:
-            table = _draw(out / "images", count, seed, reporter)
+            table = _draw(out / "drawn", count, seed, reporter)
         reporter.talk(f"2 of 4  sharding {table.frame.height} pictures into {out / 'shards'}")
         options = ShardOptions(size=_STORED_SIZE, seed=seed, shard_samples=250)
         report = build_with_progress(table, out / "shards", options, reporter)
         sheet = LoaderConfig(image_size=_STORED_SIZE, channels=1, augment="cxr-lt-2024", seed=seed)
         contact_sheet(
-            out / "sheet.png", out / "shards", sheet, pairs=min(18, report.written), columns=3
+            out / "sheet.png", out / "shards", sheet, pairs=min(18, report.rows_written), columns=3
         )
 
         reporter.talk(f"3 of 4  training stages 1 and 2 into {out / 'run'}")
@@ -101,6 +101,8 @@ def _prepare(out: Path) -> None:
     """An empty folder, or one of an earlier demo, whose parts are removed."""
     from cxr_engine.shards import UsageError
 
+    if out.exists() and not out.is_dir():
+        raise UsageError("the output is not a folder", str(out), "name another with --out")
     if out.exists() and not (out / _MARK).is_file() and any(out.iterdir()):
         raise UsageError(
             "the folder is not empty and no earlier demo made it",
@@ -124,4 +126,4 @@ def _draw(folder: Path, count: int, seed: int, reporter: Reporter) -> SourceTabl
         seed,
         progress=lambda done, total: reporter.tick(done, total, "radiographs drawn"),
     )
-    return read_table(labels, folder, TableColumns())
+    return read_table(labels, folder / "images", TableColumns())

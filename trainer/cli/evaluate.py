@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,19 +50,23 @@ def evaluate(
 
 
 def metrics_table(per_class: pl.DataFrame, title: str) -> Table:
-    """The per-class table for a terminal; classes where a metric is undefined show a dash."""
+    """The per-class table for a terminal: positives/known, AP and AUC, of views, then of studies.
+
+    Where a metric is undefined, because no positive or no negative is known, it shows a dash.
+    """
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title)
-    table.add_column("finding")
-    for heading in ("positive views", "AP", "AUC", "positive studies", "study AP", "study AUC"):
-        table.add_column(heading, justify="right")
+    table = Table(title=title, box=SIMPLE_HEAD)
+    table.add_column("finding", no_wrap=True)
+    for heading in ("views", "AP", "AUC", "studies", "AP", "AUC"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in per_class.iter_rows(named=True):
         ap, auc, study_ap, study_auc = (
-            "–" if row[n] != row[n] else f"{row[n]:.4f}" for n in _NUMBERS
+            "–" if math.isnan(row[n]) else f"{row[n]:.3f}" for n in _NUMBERS
         )
-        views = f"{row['positives']} of {row['known']}"
-        studies = f"{row['study_positives']} of {row['study_known']}"
+        views = f"{row['positives']}/{row['known']}"
+        studies = f"{row['study_positives']}/{row['study_known']}"
         table.add_row(row["finding"], views, ap, auc, studies, study_ap, study_auc)
     return table
 

@@ -6,10 +6,9 @@ import sys
 from importlib.metadata import version
 from typing import Annotated
 
-import click
 import typer
 
-from cxr_engine.shards.errors import ThreeLineError
+from cxr_engine.shards.errors import ResourceError, ThreeLineError
 from cxr_engine.trainer.cli.demo import demo
 from cxr_engine.trainer.cli.evaluate import evaluate
 from cxr_engine.trainer.cli.shard import shard
@@ -48,13 +47,15 @@ def _root(
 def main() -> None:
     """Entry point. 0 done, 1 bug, 2 usage, 3 data, 4 integrity, 5 resource, 130 interrupted."""
     try:
-        sys.exit(app(standalone_mode=False))
+        app()
     except ThreeLineError as error:
-        typer.echo(f"error: {error.what}\nwhere: {error.where}\nremedy: {error.remedy}", err=True)
+        _three_lines(error.what, error.where, error.remedy)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
+    except OSError as error:
+        where = error.filename or "the disk"
+        _three_lines(str(error.strerror or error), str(where), "check free space and permissions")
+        sys.exit(ResourceError.exit_code)
+
+
+def _three_lines(what: str, where: str, remedy: str) -> None:
+    typer.echo(f"error: {what}\nwhere: {where}\nremedy: {remedy}", err=True)

@@ -85,7 +85,7 @@ def shard_table(
 
     Example: cxr-engine shard table cxr-dev shards --labels "Mass,Nodule"
     """
-    from cxr_engine.shards import ShardOptions, TableColumns, find_table, read_table
+    from cxr_engine.shards import ShardOptions, TableColumns, read_table
 
     columns = TableColumns(
         image=image,
@@ -105,7 +105,7 @@ def shard_table(
         jobs=jobs,
         allow_missing=allow_missing,
     )
-    _build(read_table(table or find_table(source), source, columns), out, options, as_json)
+    _build(read_table(table or _only_table(source), source, columns), out, options, as_json)
 
 
 @shard.command("nih")
@@ -144,25 +144,44 @@ def shard_nih(
 def build_with_progress(
     table: SourceTable, out: Path, options: ShardOptions, reporter: Reporter
 ) -> Report:
-    """`build_shards` with what was guessed and how far it is on stderr."""
+    """`build_shards`, with what was guessed, how far it is and what is odd on stderr."""
     from cxr_engine.shards import build_shards
 
     for note in table.notes:
         reporter.talk(note)
-    return build_shards(
+    report = build_shards(
         table, out, options, lambda done, total: reporter.tick(done, total, "pictures sharded")
     )
+    for note in report.notes:
+        if note not in table.notes:
+            reporter.talk(note)
+    return report
 
 
 def _build(table: SourceTable, out: Path, options: ShardOptions, as_json: bool) -> None:
     with Reporter() as reporter:
         report = build_with_progress(table, out, options, reporter)
-        for note in report.notes:
-            reporter.talk(note)
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), indent=1))
+        typer.echo(json.dumps(report.to_dict(), indent=1))
         return
-    splits = ", ".join(f"{n} {name}" for name, n in report.splits.items())
-    dropped = "".join(f"; dropped {n}: {reason}" for reason, n in report.dropped.items() if n)
-    typer.echo(f"{report.rows_read} rows read, {report.written} written ({splits}){dropped}")
-    typer.echo(f"{len(report.class_names)} classes, {report.n_shards} shards in {out}")
+    dropped = ", ".join(f"{n} {reason}" for reason, n in report.dropped.items() if n)
+    typer.echo(
+        f"{report.rows_read} rows read, {report.rows_written} written, dropped: {dropped or 'none'}"
+    )
+    for name, counts in report.splits.items():
+        typer.echo(f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+    typer.echo(
+        f"{len(report.classes)} classes, {report.shards} shards, {report.bytes / 1e6:.1f} MB in {out}"
+    )
+
+
+def _only_table(folder: Path) -> Path:
+    from cxr_engine.shards import UsageError
+
+    tables = sorted(p for p in folder.glob("*") if p.name.lower().endswith((".csv", ".csv.gz")))
+    if len(tables) != 1:
+        found = ", ".join(p.name for p in tables) or "none"
+        raise UsageError(
+            "which table?", f"{folder}, tables in it: {found}", "name it: --table FILE"
+        )
+    return tables[0]

@@ -1,0 +1,46 @@
+"""Every public layout ends in one table, the common schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from cxr_engine.shards.findings import LABEL_PREFIX
+
+COLUMNS: dict[str, type[pl.DataType]] = {
+    "source": pl.String,  # id as in the source; kept in the manifest
+    "path": pl.String,  # absolute, of a file that need not exist
+    "line": pl.Int64,  # of the row in the table's file, for messages
+    "patient": pl.String,
+    "study": pl.String,  # unique over patients
+    "view": pl.String,  # one of views.VIEWS
+    "view_position": pl.String,  # as in the source; nullable
+    "split": pl.String,  # official split; nullable
+}
+_NULLABLE = ("view_position", "split")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """The rows of one data set as downloaded, one per view.
+
+    frame  COLUMNS, then `label:<finding>` per class, nullable Int8: 1, 0, null = unknown
+    notes  what was guessed or noticed, for the user to read
+    file   where `line` counts
+    """
+
+    name: str
+    frame: pl.DataFrame
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+    file: Path
+
+    def __post_init__(self) -> None:
+        schema = COLUMNS | {LABEL_PREFIX + name: pl.Int8 for name in self.class_names}
+        if dict(self.frame.schema) != schema:
+            raise ValueError(f"not the common schema: {self.frame.schema}, expected {schema}")
+        for name in COLUMNS:
+            if name not in _NULLABLE and self.frame[name].null_count():
+                raise ValueError(f"column {name!r} of a source table must not hold nulls")
