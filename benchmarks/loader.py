@@ -103,7 +103,13 @@ def webdataset_albumentations(shards: Path) -> Batches:
     transform = A.Compose(
         [
             A.RandomResizedCrop((SIZE, SIZE), scale=(0.85, 1.0)),
-            A.ShiftScaleRotate(0.0625, 0.1, 15, border_mode=cv2.BORDER_REFLECT_101, p=0.5),
+            A.Affine(
+                scale=(0.9, 1.1),
+                translate_percent=(-0.0625, 0.0625),
+                rotate=(-15, 15),
+                border_mode=cv2.BORDER_REFLECT_101,
+                p=0.5,
+            ),
             A.HorizontalFlip(p=0.5),
             A.CoarseDropout((5, 5), (19, 19), (19, 19), fill=0, p=0.1),
             A.Normalize((MEAN,), (STD,)),
