@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,8 +21,8 @@ from cxr_engine.engine.meters import Meter
 from cxr_engine.engine.order import make_plan, share
 from cxr_engine.engine.pipeline import DecodePipeline, Feed
 from cxr_engine.engine.samples import read_samples
-from cxr_engine.engine.threads import available_threads
 from cxr_engine.shards.errors import UsageError
+from cxr_engine.shards.processors import available_processors
 
 _STATE_VERSION = 1
 
@@ -68,7 +67,7 @@ class Loader:
         self.meter = Meter()
         self._epoch = 0
         self._cursor = 0  # batches of this epoch handed out
-        threads = config.threads or available_threads()
+        threads = config.threads or available_processors()
         self._fetcher = Fetcher(
             self._samples,
             on_bad=config.on_bad,
@@ -163,15 +162,10 @@ class Loader:
         self._fetcher.close()
         self._pipeline.close()
 
-    def __enter__(self) -> Loader:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _requests(self, epoch: int, cursor: int) -> Iterator[Request]:

@@ -11,12 +11,13 @@ from typing import Any
 import polars as pl
 
 from cxr_engine.shards.errors import DataError, ResourceError, UsageError
-from cxr_engine.shards.executor import available_cpus, run_shards
+from cxr_engine.shards.executor import run_shards
 from cxr_engine.shards.findings import LABEL_PREFIX, class_hash
 from cxr_engine.shards.image import Fit, ImageLimits
 from cxr_engine.shards.layout import ShardPlan, make_keys, plan_shards
 from cxr_engine.shards.manifest import MANIFEST, ShardInfo, write_manifest
 from cxr_engine.shards.preflight import check_allowance, check_out, check_rows, drop_missing
+from cxr_engine.shards.processors import available_processors
 from cxr_engine.shards.publish import PARTIAL
 from cxr_engine.shards.report import (
     REPORT,
@@ -87,7 +88,7 @@ def build_shards(
     with _all_or_nothing(out, [plan.name for plan in plans]):
         results = run_shards(
             _tasks(table, frame, plans, out, options),
-            min(options.jobs or available_cpus(), len(plans)),
+            min(options.jobs or available_processors(), len(plans)),
             on_samples=lambda done: on_progress(done, frame.height) if on_progress else None,
         )
         dropped += _unreadable(frame, results)

@@ -41,11 +41,6 @@ class _Link:
 _LINKS: list[_Link] = []
 
 
-def available_cpus() -> int:
-    """CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0))
-
-
 def run_shards(
     tasks: Iterable[ShardTask],
     jobs: int,

@@ -6,7 +6,6 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Self
 
 from cxr_engine.shards.errors import IntegrityError, ResourceError
@@ -76,12 +75,7 @@ class LocalStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _shard(self, name: str) -> _OpenShard:

@@ -12,12 +12,10 @@ from typing import Any
 import polars as pl
 import torch
 import xxhash
-from torch import nn
 
-from cxr_engine.engine import Accumulator, Batch, Loader, LoaderConfig, Sampling
+from cxr_engine.engine import Accumulator, Batch, Loader
 from cxr_engine.shards.errors import DataError, UsageError
 from cxr_engine.trainer.checkpoint import (
-    Checkpoint,
     latest_good,
     load_optimizer,
     load_rng,
@@ -28,12 +26,13 @@ from cxr_engine.trainer.checkpoint import (
     write_checkpoint,
 )
 from cxr_engine.trainer.evaluate import AVERAGED, averages
+from cxr_engine.trainer.handover import best_checkpoint, hand_over, loader_configs, start_of
 from cxr_engine.trainer.log import MetricLog, draw_curves
 from cxr_engine.trainer.loss import binary_cross_entropy
 from cxr_engine.trainer.model import LOGIT_SCALE, build_model
 from cxr_engine.trainer.optim import build_optimizer, learning_rate
 from cxr_engine.trainer.predictions import write_predictions
-from cxr_engine.trainer.recipe import Recipe, RunConfig
+from cxr_engine.trainer.recipe import Recipe
 
 Talk = Callable[[str], None]
 Tick = Callable[[int, int, str], None]  # steps done, steps of the run, what to show beside
@@ -57,11 +56,6 @@ def train_run(recipe: Recipe, name: str, context: RunContext) -> None:
     _Training(recipe, name, context).run()
 
 
-def best_checkpoint(folder: Path, name: str) -> Path:
-    """Where the best weights of a run lie."""
-    return folder / name / "checkpoints" / "best.safetensors"
-
-
 def is_finished(recipe: Recipe, name: str, folder: Path) -> bool:
     """True where the run's predictions, its last product, were made by its last epoch."""
     last, _ = latest_good(folder / name / "checkpoints" / "last.safetensors")
@@ -83,7 +77,7 @@ class _Training:
         # Every run has an order and augmentations of its own, whatever ran before it.
         self.seed = xxhash.xxh3_64_intdigest(f"{recipe.seed}/{name}".encode()) >> 1
         torch.manual_seed(self.seed)
-        start = _start(self.run_config, context)
+        start = start_of(self.run_config, context.folder)
         train, val = loader_configs(self.run_config, self.seed, start, context.threads)
         self.train_loader = Loader(context.data, train, self.device)
         self.val_loader = Loader(context.data, val, self.device)
@@ -95,7 +89,7 @@ class _Training:
             pretrained="none" if start else context.pretrained or "none",
         ).to(self.device)
         if start is not None:
-            _load_weights(self.model, start, self.class_names, self.run_config.init or "")
+            hand_over(self.model, start, self.class_names)
         self.optimizer = build_optimizer(
             self.model, weight_decay=self.run_config.weight_decay, device=self.device
         )
@@ -121,7 +115,7 @@ class _Training:
         score = means[self.recipe.select_by].mean
         if math.isnan(score):
             raise DataError(
-                "no class has both a positive and a negative label in the validation split",
+                "no class has a positive label in the validation split",
                 str(self.context.data),
                 "shard again with a larger --val-fraction, or with more images",
             )
@@ -262,52 +256,6 @@ class _Training:
             self.step, self.epoch, self.best = (last.facts[k] for k in ("step", "epoch", "best"))
             self.context.talk(f"{self.name}: going on after epoch {self.epoch}")
         self.log.forget(self.name, self.epoch)
-
-
-def loader_configs(
-    run: RunConfig, seed: int, start: Checkpoint | None, threads: int | None
-) -> tuple[LoaderConfig, LoaderConfig]:
-    """Streams of a run: training, and the validation split as it is, in order."""
-    sampling = run.loader.sampling
-    if run.oversample_below_ap is not None and start is not None:
-        listed = [
-            n
-            for n, ap in start.facts["class_ap"].items()
-            if ap is not None and ap < run.oversample_below_ap
-        ]
-        sampling = Sampling(**{**sampling.model_dump(), "oversample": tuple(listed)})
-    common = {**dict(run.loader), "seed": seed, "threads": threads}
-    train = LoaderConfig(**{**common, "split": "train", "sampling": sampling})
-    val = LoaderConfig(
-        **{**common, "split": "val", "augment": "none", "sampling": Sampling(), "drop_last": False}
-    )
-    return train, val
-
-
-def _start(run: RunConfig, context: RunContext) -> Checkpoint | None:
-    if run.init is None:
-        return None
-    path = best_checkpoint(context.folder, run.init)
-    if not path.is_file():
-        raise DataError(
-            f"stage {run.stage} starts from the best weights of {run.init}, which are not there",
-            str(path),
-            f"train it first: cxr-engine train --stage {run.stage - 1}, with the same --recipe and --out",
-        )
-    return read_checkpoint(path)
-
-
-def _load_weights(
-    model: nn.Module, start: Checkpoint, class_names: tuple[str, ...], init: str
-) -> None:
-    saved: Any = tuple(start.facts["class_names"])
-    if saved != class_names:
-        raise DataError(
-            f"the classes differ from those of {init}",
-            f"{len(saved)} classes there, {len(class_names)} here",
-            "train this stage on shards with the same class list",
-        )
-    model.load_state_dict(start.part("model"))
 
 
 def _config(recipe: Recipe, name: str) -> dict[str, Any]:

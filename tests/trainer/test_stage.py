@@ -12,11 +12,11 @@ import torch
 
 from cxr_engine.shards.errors import DataError, UsageError
 from cxr_engine.trainer.checkpoint import read_checkpoint
+from cxr_engine.trainer.handover import best_checkpoint, loader_configs
 from cxr_engine.trainer.log import MetricLog
 from cxr_engine.trainer.predictions import read_predictions
 from cxr_engine.trainer.recipe import Recipe, load_recipe
 from cxr_engine.trainer.schedule import run_context, runs_of, train
-from cxr_engine.trainer.stage import best_checkpoint, loader_configs
 
 SMALL = (
     "defaults.epochs=3",

@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Shard, stream, train and evaluate long-tailed multi-label chest X-ray classification.",
 )
 app.command()(demo)
-app.add_typer(shard, name="shard")
+app.command()(shard)
 app.command()(train)
 app.command()(evaluate)
 

@@ -12,7 +12,16 @@ import typer
 from cxr_engine.trainer.cli.progress import Reporter
 
 if TYPE_CHECKING:
-    from cxr_engine.shards import Report, ShardOptions, SourceTable
+    from cxr_engine.shards import Report, ShardOptions, SourceTable, TableColumns
+
+_TABLE = "Columns, for SOURCE table (guessed for usual names)"
+
+
+class Source(StrEnum):
+    """The layouts that can be read."""
+
+    table = "table"
+    nih = "nih"
 
 
 class Fit(StrEnum):
@@ -22,71 +31,77 @@ class Fit(StrEnum):
     pad = "pad"
 
 
-shard = typer.Typer(
-    no_args_is_help=True,
-    help="Make shards: SOURCE is table (any CSV and its images) or nih (ChestX-ray14 as downloaded).",
-)
-
-In = Annotated[Path, typer.Argument(metavar="IN", help="The folder as downloaded.")]
-Out = Annotated[
-    Path, typer.Argument(metavar="OUT", help="A folder that is empty or does not exist.")
-]
-Size = Annotated[int, typer.Option(min=16, max=4096, help="Side of the stored pictures in pixels.")]
-Quality = Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")]
-FitOption = Annotated[Fit, typer.Option(help="squash ignores the aspect ratio, pad adds black.")]
-ValFraction = Annotated[
-    float,
-    typer.Option(min=0.0, max=0.9, help="Share of patients for validation, if IN has no split."),
-]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the split and of the order in the shards.")]
-ShardSamples = Annotated[int, typer.Option(min=1, help="Samples in a shard at most.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; all processors by default.")]
-AllowMissing = Annotated[
-    int,
-    typer.Option(min=0, help="Missing or unreadable pictures that are dropped rather than fatal."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+def _column(help_text: str) -> typer.models.OptionInfo:
+    return typer.Option(help=help_text, metavar="COLUMN", rich_help_panel=_TABLE)
 
 
-@shard.command("table")
-def shard_table(
-    source: In,
-    out: Out,
+def shard(
+    source: Annotated[
+        Source,
+        typer.Argument(
+            metavar="SOURCE", help="table: any CSV and its pictures; nih: ChestX-ray14."
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="IN", help="The folder as downloaded.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A folder that is empty or does not exist.")
+    ],
+    size: Annotated[
+        int, typer.Option(min=16, max=4096, help="Side of the stored pictures in pixels.")
+    ] = 576,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 95,
+    fit: Annotated[
+        Fit, typer.Option(help="squash ignores the aspect ratio, pad adds black.")
+    ] = Fit.squash,
+    val_fraction: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.9, help="Share of patients for validation, if IN has no split."
+        ),
+    ] = 0.2,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the split and of the order in the shards.")
+    ] = 0,
+    shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard at most.")] = 1000,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; all processors by default.")
+    ] = None,
+    allow_missing: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Missing or unreadable pictures that are dropped rather than fatal."
+        ),
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     table: Annotated[
-        Path | None, typer.Option(help="The CSV; by default the only one in IN.")
+        Path | None,
+        typer.Option(help="The CSV; by default the only one in IN.", rich_help_panel=_TABLE),
     ] = None,
-    image: Annotated[str | None, typer.Option(help="Column of the picture's file name.")] = None,
-    patient: Annotated[
-        str | None,
-        typer.Option(help="Column of the patient; 'none': each picture its own patient."),
-    ] = None,
-    study: Annotated[str | None, typer.Option(help="Column of the study.")] = None,
-    view: Annotated[
-        str | None, typer.Option(help="Column of the view position (PA, AP, LATERAL).")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Column of the split (train, val, test, dev).")
-    ] = None,
+    image: Annotated[str | None, _column("The picture's file.")] = None,
+    patient: Annotated[str | None, _column("The patient; 'none': each picture is its own.")] = None,
+    study: Annotated[str | None, _column("The study.")] = None,
+    view: Annotated[str | None, _column("The view position: PA, AP, LATERAL.")] = None,
+    split: Annotated[str | None, _column("The split: train, val, test, dev.")] = None,
     labels: Annotated[
-        str | None,
-        typer.Option(help="Label columns, comma-separated; by default all that hold 1, 0, -1."),
+        str | None, _column("Labels, with commas; by default all that hold 1, 0, -1.")
     ] = None,
-    size: Size = 576,
-    quality: Quality = 95,
-    fit: FitOption = Fit.squash,
-    val_fraction: ValFraction = 0.2,
-    seed: Seed = 0,
-    shard_samples: ShardSamples = 1000,
-    jobs: Jobs = None,
-    allow_missing: AllowMissing = 0,
-    as_json: Json = False,
 ) -> None:
-    """Any CSV and the pictures it names.
+    """Make shards of a data set; every row is accounted for, and the manifest is written last.
 
-    Example: cxr-engine shard table cxr-dev shards --labels "Mass,Nodule"
+    Example: cxr-engine shard table my-xrays shards --labels "Mass,Nodule"
     """
-    from cxr_engine.shards import ShardOptions, TableColumns, read_table
+    from cxr_engine.shards import ShardOptions, TableColumns
 
+    options = ShardOptions(
+        size=size,
+        quality=quality,
+        fit=fit.value,
+        val_fraction=val_fraction,
+        seed=seed,
+        shard_samples=shard_samples,
+        jobs=jobs,
+        allow_missing=allow_missing,
+    )
     columns = TableColumns(
         image=image,
         patient=patient,
@@ -95,50 +110,21 @@ def shard_table(
         split=split,
         labels=tuple(name.strip() for name in labels.split(",")) if labels else None,
     )
-    options = ShardOptions(
-        size=size,
-        quality=quality,
-        fit=fit.value,
-        val_fraction=val_fraction,
-        seed=seed,
-        shard_samples=shard_samples,
-        jobs=jobs,
-        allow_missing=allow_missing,
+    with Reporter() as reporter:
+        rows = _read(source, folder, table, columns)
+        report = build_with_progress(rows, out, options, reporter)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=1))
+        return
+    dropped = ", ".join(f"{n} {reason}" for reason, n in report.dropped.items() if n)
+    typer.echo(
+        f"{report.rows_read} rows read, {report.rows_written} written, dropped: {dropped or 'none'}"
     )
-    _build(read_table(table or _only_table(source), source, columns), out, options, as_json)
-
-
-@shard.command("nih")
-def shard_nih(
-    source: In,
-    out: Out,
-    size: Size = 576,
-    quality: Quality = 95,
-    fit: FitOption = Fit.squash,
-    val_fraction: ValFraction = 0.2,
-    seed: Seed = 0,
-    shard_samples: ShardSamples = 1000,
-    jobs: Jobs = None,
-    allow_missing: AllowMissing = 0,
-    as_json: Json = False,
-) -> None:
-    """NIH ChestX-ray14 as downloaded: Data_Entry_2017*.csv, images, and the official lists if there.
-
-    Example: cxr-engine shard nih ChestX-ray14 shards --size 576
-    """
-    from cxr_engine.shards import ShardOptions, read_nih
-
-    options = ShardOptions(
-        size=size,
-        quality=quality,
-        fit=fit.value,
-        val_fraction=val_fraction,
-        seed=seed,
-        shard_samples=shard_samples,
-        jobs=jobs,
-        allow_missing=allow_missing,
+    for name, counts in report.splits.items():
+        typer.echo(f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+    typer.echo(
+        f"{len(report.classes)} classes, {report.shards} shards, {report.bytes / 1e6:.1f} MB in {out}"
     )
-    _build(read_nih(source), out, options, as_json)
 
 
 def build_with_progress(
@@ -158,21 +144,18 @@ def build_with_progress(
     return report
 
 
-def _build(table: SourceTable, out: Path, options: ShardOptions, as_json: bool) -> None:
-    with Reporter() as reporter:
-        report = build_with_progress(table, out, options, reporter)
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=1))
-        return
-    dropped = ", ".join(f"{n} {reason}" for reason, n in report.dropped.items() if n)
-    typer.echo(
-        f"{report.rows_read} rows read, {report.rows_written} written, dropped: {dropped or 'none'}"
-    )
-    for name, counts in report.splits.items():
-        typer.echo(f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
-    typer.echo(
-        f"{len(report.classes)} classes, {report.shards} shards, {report.bytes / 1e6:.1f} MB in {out}"
-    )
+def _read(source: Source, folder: Path, table: Path | None, columns: TableColumns) -> SourceTable:
+    from cxr_engine.shards import TableColumns, UsageError, read_nih, read_table
+
+    if source is Source.table:
+        return read_table(table or _only_table(folder), folder, columns)
+    if table is not None or columns != TableColumns():
+        raise UsageError(
+            f"--table and the column options are for SOURCE table, not {source}",
+            f"cxr-engine shard {source}",
+            "leave them out, or shard it as a table",
+        )
+    return read_nih(folder)
 
 
 def _only_table(folder: Path) -> Path:

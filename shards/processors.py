@@ -1,4 +1,4 @@
-"""One budget of threads for a process: what the scheduler and the container allow."""
+"""How many processors this process may use: what the scheduler and the container allow."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
-def available_threads() -> int:
-    """Processors that this process may use: its affinity, capped by the cgroup's quota, at least 1."""
+def available_processors() -> int:
+    """Processors in this process's affinity, capped by its cgroup's quota, at least 1."""
     allowed = len(os.sched_getaffinity(0))
     try:
         quota, period = _CGROUP_LIMIT.read_text().split()
