@@ -13,7 +13,7 @@ import polars as pl
 from cxr_engine.shards.errors import DataError, ResourceError, UsageError
 from cxr_engine.shards.executor import run_shards
 from cxr_engine.shards.findings import LABEL_PREFIX, class_hash
-from cxr_engine.shards.image import Fit, ImageLimits
+from cxr_engine.shards.image import Fit, ImageOptions
 from cxr_engine.shards.layout import ShardPlan, make_keys, plan_shards
 from cxr_engine.shards.manifest import MANIFEST, ShardInfo, write_manifest
 from cxr_engine.shards.preflight import check_allowance, check_out, check_rows, drop_missing
@@ -143,7 +143,7 @@ def _tasks(
     for plan in plans:
         rows = frame[list(plan.rows)]
         facts = rows.select(
-            "key", "path", "patient", "study", "view", "view_position", "split"
+            "key", "path", "patient", "study", "view", "view_position", "split", "bits_stored"
         ).iter_rows(named=True)
         samples = tuple(
             Sample(row=row, labels=label, **fact)
@@ -157,10 +157,7 @@ def _tasks(
             samples=samples,
             class_names=table.class_names,
             class_hash=digest,
-            size=options.size,
-            quality=options.quality,
-            fit=options.fit,
-            limits=ImageLimits(),
+            image=ImageOptions(size=options.size, quality=options.quality, fit=options.fit),
         )
 
 
@@ -180,7 +177,7 @@ def _written(frame: pl.DataFrame, results: Sequence[ShardResult]) -> pl.DataFram
     ]
     placed = pl.DataFrame(members, schema_overrides={"xxh3": pl.UInt64})
     return pl.concat(
-        [frame[placed["row"]].drop("path", "line"), placed.drop("row")], how="horizontal"
+        [frame[placed["row"]].drop("path", "line", "bits_stored"), placed.drop("row")], how="horizontal"
     )
 
 

@@ -35,6 +35,16 @@ class ImageLimits:
     max_bytes: int = 64 * 2**20  # of the file
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageOptions:
+    """How a source image is stored."""
+
+    size: int = 576  # pixels, square
+    quality: int = 95  # JPEG, 1–100
+    fit: Fit = "squash"
+    limits: ImageLimits = ImageLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class GrayImage:
     """One upright gray plane and what it was made from."""

@@ -10,8 +10,7 @@ import polars as pl
 from cxr_engine.shards.errors import DataError, UsageError
 from cxr_engine.shards.manifest import MANIFEST
 from cxr_engine.shards.publish import PARTIAL
-from cxr_engine.shards.report import DroppedRow
-from cxr_engine.shards.sources import SourceTable
+from cxr_engine.shards.sources import DroppedRow, SourceTable
 from cxr_engine.shards.sources.listing import Listing
 
 _SHOWN = 5  # rows named in an error

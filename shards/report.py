@@ -12,19 +12,10 @@ import polars as pl
 
 from cxr_engine.shards.findings import LABEL_PREFIX
 from cxr_engine.shards.publish import published
+from cxr_engine.shards.sources import DroppedRow
 from cxr_engine.shards.split import SPLITS
 
 REPORT = "report.json"
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedRow:
-    """A row of the source table that is not in the shards."""
-
-    line: int
-    source: str
-    reason: str
-    what: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

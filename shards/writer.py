@@ -13,9 +13,9 @@ import xxhash
 
 from cxr_engine.shards.errors import DataError, ResourceError
 from cxr_engine.shards.image import (
-    Fit,
     GrayImage,
     ImageLimits,
+    ImageOptions,
     encode_jpeg,
     read_gray,
     resize,
@@ -35,6 +35,7 @@ class Sample:
     view: str
     view_position: str | None
     split: str
+    bits_stored: int | None
     labels: tuple[int | None, ...]  # in the order of the class list
 
 
@@ -47,10 +48,7 @@ class ShardTask:
     samples: tuple[Sample, ...]
     class_names: tuple[str, ...]
     class_hash: str
-    size: int  # pixels, square
-    quality: int  # JPEG
-    fit: Fit
-    limits: ImageLimits
+    image: ImageOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,9 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> ShardResult:
             tar = _Tar(file)
             for sample in task.samples:
                 try:
-                    image = read_gray(_read_source(sample, task.limits), sample.path, task.limits)
+                    image = read_gray(
+                        _read_source(sample, task.image.limits), sample.path, task.image.limits
+                    )
                 except DataError as error:
                     dropped.append(Dropped(sample.row, "unreadable", error.what))
                 else:
@@ -130,9 +130,9 @@ def _read_source(sample: Sample, limits: ImageLimits) -> bytes:
 
 
 def _add(tar: _Tar, sample: Sample, image: GrayImage, task: ShardTask) -> Member:
-    pixels = resize(image.pixels, task.size, task.fit)
+    pixels = resize(image.pixels, task.image.size, task.image.fit)
     height, width = pixels.shape
-    jpeg = encode_jpeg(pixels, task.quality)
+    jpeg = encode_jpeg(pixels, task.image.quality)
     description = {
         "key": sample.key,
         "patient": sample.patient,

@@ -18,17 +18,29 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "view": pl.String,  # one of views.VIEWS
     "view_position": pl.String,  # as in the source; nullable
     "split": pl.String,  # official split; nullable
+    "bits_stored": pl.Int64,  # significant bits of the pixels, where the source says so; nullable
 }
-_NULLABLE = ("view_position", "split")
+_NULLABLE = ("view_position", "split", "bits_stored")
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRow:
+    """A row of the source's table that does not reach the shards."""
+
+    line: int
+    source: str
+    reason: str  # a short name that reports count by, such as missing
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
     """The rows of one data set as downloaded, one per view.
 
-    frame  COLUMNS, then `label:<finding>` per class, nullable Int8: 1, 0, null = unknown
-    notes  what was guessed or noticed, for the user to read
-    file   where `line` counts
+    frame    COLUMNS, then `label:<finding>` per class, nullable Int8: 1, 0, null = unknown
+    notes    what was guessed or noticed, for the user to read
+    file     where `line` counts
+    dropped  rows that the source itself leaves out, on the user's word only
     """
 
     name: str
@@ -36,6 +48,7 @@ class SourceTable:
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
     file: Path
+    dropped: tuple[DroppedRow, ...] = ()
 
     def __post_init__(self) -> None:
         schema = COLUMNS | {LABEL_PREFIX + name: pl.Int8 for name in self.class_names}

@@ -57,6 +57,7 @@ def read_nih(folder: Path) -> SourceTable:
             "view": views_of(position),
             "view_position": position.set(position == "", None),
             "split": splits,
+            "bits_stored": None,
         },
         schema=COLUMNS,
     ).with_columns(_labels(table, cells["Finding Labels"]))

@@ -81,6 +81,7 @@ def read_table(csv: Path, images: Path, columns: TableColumns | None = None) -> 
             "view": views_of(position),
             "view_position": position,
             "split": _splits(table, roles.split),
+            "bits_stored": None,
         },
         schema=COLUMNS,
     ).with_columns(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cxr_engine.shards.errors import ResourceError
 from cxr_engine.shards.executor import run_shards
-from cxr_engine.shards.image import ImageLimits
+from cxr_engine.shards.image import ImageOptions
 from cxr_engine.shards.writer import Sample, ShardTask
 
 
@@ -29,15 +29,12 @@ def make_tasks(folder: Path, sizes: tuple[int, ...]) -> list[ShardTask]:
             folder=str(out),
             name=f"train-{number:06d}.tar",
             samples=tuple(
-                Sample(row, f"k{row}", str(picture), "p", "s", "frontal", None, "train", (1,))
+                Sample(row, f"k{row}", str(picture), "p", "s", "frontal", None, "train", None, (1,))
                 for row in range(size)
             ),
             class_names=("Mass",),
             class_hash="0",
-            size=16,
-            quality=90,
-            fit="squash",
-            limits=ImageLimits(),
+            image=ImageOptions(size=16, quality=90),
         )
         for number, size in enumerate(sizes)
     ]
@@ -69,7 +66,7 @@ def test_a_dead_worker_is_a_resource_error(tmp_path: Path) -> None:
     tasks = make_tasks(tmp_path, (1, 1))
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)  # opening it blocks the worker until it is killed
-    blocked = Sample(0, "k", str(pipe), "p", "s", "frontal", None, "train", (1,))
+    blocked = Sample(0, "k", str(pipe), "p", "s", "frontal", None, "train", None, (1,))
     stuck = ShardTask(
         **{name: getattr(tasks[1], name) for name in ShardTask.__slots__} | {"samples": (blocked,)}
     )

@@ -15,7 +15,7 @@ import xxhash
 from PIL import Image
 
 from cxr_engine.shards.errors import ResourceError
-from cxr_engine.shards.image import ImageLimits
+from cxr_engine.shards.image import ImageOptions
 from cxr_engine.shards.writer import Sample, ShardTask, write_shard
 
 
@@ -27,7 +27,7 @@ def make_task(folder: Path, n_samples: int = 3) -> ShardTask:
         Image.fromarray(pixels).save(path, format="PNG")
         samples.append(
             Sample(
-                row, f"key{row}", str(path), "pä", f"s{row}", "frontal", "PA", "train", (1, None)
+                row, f"key{row}", str(path), "pä", f"s{row}", "frontal", "PA", "train", None, (1, None)
             )
         )
     out = folder / "out"
@@ -38,10 +38,7 @@ def make_task(folder: Path, n_samples: int = 3) -> ShardTask:
         samples=tuple(samples),
         class_names=("Mass", "Edema"),
         class_hash="c0ffee",
-        size=16,
-        quality=90,
-        fit="squash",
-        limits=ImageLimits(),
+        image=ImageOptions(size=16, quality=90),
     )
 
 
