@@ -73,7 +73,7 @@ def make_shards(folder: Path) -> tuple[Path, str]:
                     os.link(pictures / f"{i}-0.png", pictures / name)
                 writer.writerow([name, i, "train", (i + copy) % 2])
     out = folder / "shards"
-    options = ShardOptions(size=576, quality=95, shard_samples=500)
+    options = ShardOptions(size=576, quality=95, shard_samples=500, allow_duplicates=True)
     build_shards(read_table(folder / "table.csv", pictures, TableColumns()), out, options)
     return out, what
 

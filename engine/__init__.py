@@ -4,6 +4,7 @@ from cxr_engine.engine.accumulator import Accumulator, Collected, per_class_metr
 from cxr_engine.engine.augment import PRESETS, Augment
 from cxr_engine.engine.batch import Batch
 from cxr_engine.engine.config import LoaderConfig, Sampling
+from cxr_engine.engine.folds import Folds
 from cxr_engine.engine.loader import Loader
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Augment",
     "Batch",
     "Collected",
+    "Folds",
     "Loader",
     "LoaderConfig",
     "Sampling",

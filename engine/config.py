@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cxr_engine.engine.augment import PRESETS, Augment
+from cxr_engine.engine.folds import Folds
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,6 +40,7 @@ class LoaderConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     split: Literal["train", "val", "test", "dev"] = "train"
+    folds: Folds | None = None  # None keeps the manifest's train and val
     image_size: int = Field(default=384, ge=8, le=4096)  # pixels, square
     global_batch_size: int = Field(default=80, ge=1)  # samples over all ranks
     channels: Literal[1, 3] = 3

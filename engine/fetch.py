@@ -1,7 +1,7 @@
 """Encoded bytes, fetched early by threads, checked, and replaced by policy where they are bad.
 
 DALI's process dies or stays broken on some bad inputs, so nothing reaches it unchecked: bounds, the
-hash that the shard writer recorded, the magic and the end marker of the JPEG.
+hash that the shard writer recorded, the first and the last bytes of a JPEG or PNG.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from cxr_engine.engine.samples import Samples
 from cxr_engine.shards.errors import IntegrityError, ResourceError
 from cxr_engine.shards.store import LocalStore
 
-_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+# First and last bytes of a whole picture, by the ending of its member.
+_ENDS = {
+    "jpg": (b"\xff\xd8\xff", b"\xff\xd9"),
+    "png": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"),
+}
 _SUBSTITUTES = 16  # tries before giving up: a data set this broken should fail
 
 
@@ -144,7 +148,7 @@ class Fetcher:
             )
         except (IntegrityError, ResourceError) as error:
             return b"", f"cannot be read: {error.what}"
-        return data, check_jpeg(data, int(samples.xxh3[row]))
+        return data, check_picture(data, samples.member[row], int(samples.xxh3[row]))
 
     def _report(self, row: int, found: str) -> None:
         """Count a bad sample once; fail where the policy says so or the budget is spent."""
@@ -170,14 +174,18 @@ class Fetcher:
             )
 
 
-def check_jpeg(data: bytes, xxh3: int) -> str | None:
-    """What is wrong with the bytes of a JPEG whose recorded hash is `xxh3`; None if nothing is."""
+def check_picture(data: bytes, member: str, xxh3: int) -> str | None:
+    """What is wrong with the bytes of a member whose recorded hash is `xxh3`; None if nothing is."""
     if xxhash.xxh3_64_intdigest(data) != xxh3:
         return "its bytes do not have the hash of the manifest"
-    if not data.startswith(_JPEG_START):
-        return "it does not start as a JPEG does"
-    if not data.endswith(_JPEG_END):
-        return "it has no end marker: the JPEG is truncated"
+    ending = member.rpartition(".")[2]
+    if ending not in _ENDS:
+        return f"pictures are {' or '.join(_ENDS)}, not {ending}"
+    start, end = _ENDS[ending]
+    if not data.startswith(start):
+        return f"it does not start as a {ending} does"
+    if not data.endswith(end):
+        return f"it has no end marker: the {ending} is truncated"
     return None
 
 

@@ -52,12 +52,12 @@ class Loader:
         self.config = config
         self.device = _device(device)
         self._rank, self._world_size = _rank_of(rank, world_size)
-        self._samples = read_samples(source, config.split)
+        self._samples = read_samples(source, config.split, config.image_size, config.folds)
         self.class_names = self._samples.class_names
         self._plan = make_plan(
             self._samples.labels,
             self.class_names,
-            identity=f"{self._samples.manifest_hash}/{config.split}",
+            identity=f"{self._samples.manifest_hash}/{config.split}/{config.folds!r}",
             sampling=config.sampling,
             seed=config.seed,
             shuffled=config.shuffled,

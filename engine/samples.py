@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cxr_engine.engine.folds import Folds, resplit
 from cxr_engine.shards.errors import UsageError
 from cxr_engine.shards.manifest import label_matrix, read_manifest
 from cxr_engine.shards.views import VIEWS
 
 _COLUMNS = [
     "key",
+    "patient",
     "study",
     "view",
     "split",
@@ -58,9 +61,15 @@ class Samples:
         return len(self.keys)
 
 
-def read_samples(folder: str | Path, split: str) -> Samples:
-    """Samples of `split` in the data set at `folder`; an empty split is a UsageError."""
-    manifest = read_manifest(Path(folder), columns=_COLUMNS, labels=True)
+def read_samples(
+    folder: str | Path, split: str, image_size: int, folds: Folds | None = None
+) -> Samples:
+    """Samples of `split` in the data set at `folder`; an empty split is a UsageError.
+
+    Where the pictures are more than twice `image_size` pixels, the smallest rendition is read that
+    is not smaller.
+    """
+    manifest = read_manifest(Path(folder), columns=_COLUMNS, labels=True, renditions=True)
     frame = manifest.frame.with_columns(
         study=pl.col("study").rank("dense").cast(pl.Int64) - 1,
         view=pl.col("view").replace_strict(
@@ -68,6 +77,8 @@ def read_samples(folder: str | Path, split: str) -> Samples:
         ),
         shard=pl.col("shard").cast(pl.Categorical),
     )
+    if folds is not None:
+        frame = resplit(frame, folds)
     splits = frame["split"].value_counts().sort("split")
     frame = frame.filter(pl.col("split") == split)
     if frame.is_empty():
@@ -76,6 +87,14 @@ def read_samples(folder: str | Path, split: str) -> Samples:
             f"split {split!r} has no samples",
             f"{manifest.folder}; splits: {there}",
             "name another split, or shard with one (--val-fraction)",
+        )
+    side = best_rendition(int(frame["height"].to_numpy().max()), manifest.renditions, image_size)
+    if side is not None:
+        frame = frame.with_columns(
+            *(pl.col(f"{name}:{side}").alias(name) for name in ("offset", "size", "xxh3")),
+            member=pl.col("member").str.replace(r"\.(\w+)$", f".{side}.$1"),
+            height=pl.lit(side),
+            width=pl.lit(side),
         )
     return Samples(
         folder=manifest.folder,
@@ -94,3 +113,10 @@ def read_samples(folder: str | Path, split: str) -> Samples:
         view=frame["view"].to_numpy(),
         plane_size=frame.select("height", "width").to_numpy().astype(np.int64),
     )
+
+
+def best_rendition(picture: int, renditions: Sequence[int], image_size: int) -> int | None:
+    """Side of the stored copy to read for `image_size`; None for the picture itself, all in pixels."""
+    if picture <= 2 * image_size:
+        return None
+    return min((side for side in renditions if side >= image_size), default=None)

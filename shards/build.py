@@ -2,106 +2,112 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from cxr_engine.shards.errors import DataError, ResourceError, UsageError
+from cxr_engine.shards.audit import audit_shards
+from cxr_engine.shards.duplicates import FACTS, Duplicates, find_duplicates, refuse_duplicates
+from cxr_engine.shards.errors import DataError, ResourceError
 from cxr_engine.shards.executor import run_shards
 from cxr_engine.shards.findings import LABEL_PREFIX, class_hash
-from cxr_engine.shards.image import Fit, ImageOptions
-from cxr_engine.shards.layout import ShardPlan, make_keys, plan_shards
-from cxr_engine.shards.manifest import MANIFEST, ShardInfo, write_manifest
-from cxr_engine.shards.preflight import check_allowance, check_out, check_rows, drop_missing
+from cxr_engine.shards.layout import ShardPlan
+from cxr_engine.shards.manifest import (
+    COLUMNS,
+    MANIFEST,
+    ShardInfo,
+    rendition_columns,
+    write_manifest,
+)
+from cxr_engine.shards.options import ShardOptions
+from cxr_engine.shards.preflight import check_allowance, check_out, prepare
 from cxr_engine.shards.processors import available_processors
 from cxr_engine.shards.publish import PARTIAL
 from cxr_engine.shards.report import (
+    DROPPED,
     REPORT,
-    DroppedRow,
     Report,
     count_classes,
+    count_prevalence,
     count_splits,
-    empty_notes,
+    label_notes,
     write_report,
 )
-from cxr_engine.shards.sources import SourceTable
-from cxr_engine.shards.split import assign_splits
+from cxr_engine.shards.sources import DroppedRow, SourceTable
 from cxr_engine.shards.views import VIEWS
 from cxr_engine.shards.writer import Sample, ShardResult, ShardTask
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardOptions:
-    """How images are stored and rows are split."""
-
-    size: int = 576  # pixels, square
-    quality: int = 95  # JPEG, 1–100
-    fit: Fit = "squash"
-    val_fraction: float = 0.2  # of the patients without an official split
-    seed: int = 0
-    shard_samples: int = 1000
-    jobs: int | None = None  # processes; None = CPUs available
-    allow_missing: int = 0  # rows that may be missing or unreadable
-
-    def __post_init__(self) -> None:
-        checks = {
-            "size": 16 <= self.size <= 8192,
-            "quality": 1 <= self.quality <= 100,
-            "fit": self.fit in ("squash", "pad"),
-            "val_fraction": 0.0 <= self.val_fraction < 1.0,
-            "shard_samples": 1 <= self.shard_samples <= 100_000,
-            "jobs": self.jobs is None or self.jobs >= 1,
-            "allow_missing": self.allow_missing >= 0,
-        }
-        for name, holds in checks.items():
-            if not holds:
-                raise UsageError(
-                    f"{name} cannot be {getattr(self, name)!r}",
-                    f"--{name.replace('_', '-')}",
-                    "see cxr-engine shard --help for what it may be",
-                )
+_LOST = ("missing", "unreadable")  # reasons that are nobody's wish; always in the account
 
 
 def build_shards(
     table: SourceTable,
     out: Path,
     options: ShardOptions,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[str, int, int, int], None] | None = None,
 ) -> Report:
     """Write the data set into `out`, which must be absent or empty, and account for every row.
 
-    on_progress  called now and then with the samples done and their total
+    on_progress  called now and then with what is done, how many, of how many, and the bytes
+                 read for them
 
     The manifest is written last. If anything fails, what this run wrote is removed.
     """
+    on_progress = on_progress or (lambda *_: None)
     check_out(out)
-    check_rows(table)
-    frame = assign_splits(table.frame, options.val_fraction, options.seed)
-    # Keys come from all rows: they stay the same when a missing image turns up later.
-    frame = frame.with_columns(key=pl.Series(make_keys(frame["source"].to_list()), dtype=pl.String))
-    frame, dropped = drop_missing(table, frame, options.allow_missing)
-    plans = plan_shards(frame, options.seed, options.shard_samples)
+    prepared = prepare(table, options)
+    frame, plans = prepared.frame, prepared.plans
+    jobs = options.jobs or available_processors()
     with _all_or_nothing(out, [plan.name for plan in plans]):
         results = run_shards(
-            _tasks(table, frame, plans, out, options),
-            min(options.jobs or available_processors(), len(plans)),
-            on_samples=lambda done: on_progress(done, frame.height) if on_progress else None,
+            shard_tasks(table, frame, plans, out, options),
+            jobs,
+            on_samples=lambda done, n_bytes: on_progress("sharded", done, frame.height, n_bytes),
         )
-        dropped += _unreadable(frame, results)
-        check_allowance(table, dropped, table.frame.height, options.allow_missing)
-        if len(dropped) == table.frame.height:
+        dropped = sorted(
+            (*prepared.dropped, *_unreadable(frame, results)),
+            key=lambda row: (row.line, row.source, row.reason),
+        )
+        lost = [row for row in dropped if row.reason in _LOST]
+        check_allowance(table, lost, options.allow_missing)
+        if not any(shard.members for shard in results):
             raise DataError("no image is left to write", str(table.file), "check the images")
-        written = _written(frame, results)
-        report = _account(table, written, results, dropped, options)
-        write_report(out, report)
+        written = _written(frame, results, options)
+        duplicates = find_duplicates(written)
+        if not options.allow_duplicates:
+            refuse_duplicates(duplicates, table.file)
+        if options.audit:
+            audit_shards(
+                out,
+                written,
+                options.renditions,
+                jobs,
+                lambda done, n_bytes: on_progress("audited", done, written.height, n_bytes),
+            )
         shards = [
             ShardInfo(shard.name, shard.bytes, shard.xxh3) for shard in results if shard.members
         ]
-        write_manifest(out, written, table.class_names, shards, report.options)
+        report = _account(
+            table,
+            written,
+            dropped=dropped,
+            shards=shards,
+            duplicates=duplicates,
+            options=options,
+        )
+        write_report(out, report)
+        write_manifest(
+            out,
+            written.drop("line", "warning", *FACTS),
+            table.class_names,
+            shards,
+            report.options,
+            renditions=options.renditions,
+        )
     return report
 
 
@@ -121,7 +127,7 @@ def _all_or_nothing(out: Path, shards: Sequence[str]) -> Iterator[None]:
         ) from error
     finally:
         if not complete and out.is_dir():
-            for name in (*shards, REPORT, MANIFEST):
+            for name in (*shards, REPORT, DROPPED, MANIFEST):
                 (out / name).unlink(missing_ok=True)
                 (out / f"{name}{PARTIAL}").unlink(missing_ok=True)
             if not existed:
@@ -130,7 +136,7 @@ def _all_or_nothing(out: Path, shards: Sequence[str]) -> Iterator[None]:
                     out.rmdir()
 
 
-def _tasks(
+def shard_tasks(
     table: SourceTable,
     frame: pl.DataFrame,
     plans: Sequence[ShardPlan],
@@ -140,6 +146,7 @@ def _tasks(
     """Tasks one at a time: the rows of all shards as Python objects would fill the memory."""
     labels = [LABEL_PREFIX + name for name in table.class_names]
     digest = class_hash(table.class_names)
+    image = options.image()
     for plan in plans:
         rows = frame[list(plan.rows)]
         facts = rows.select(
@@ -157,7 +164,7 @@ def _tasks(
             samples=samples,
             class_names=table.class_names,
             class_hash=digest,
-            image=ImageOptions(size=options.size, quality=options.quality, fit=options.fit),
+            image=image,
         )
 
 
@@ -170,43 +177,70 @@ def _unreadable(frame: pl.DataFrame, results: Sequence[ShardResult]) -> list[Dro
     ]
 
 
-def _written(frame: pl.DataFrame, results: Sequence[ShardResult]) -> pl.DataFrame:
-    """The manifest's rows: what the source says and where the shard has it."""
-    members = [
-        {"shard": shard.name} | asdict(member) for shard in results for member in shard.members
-    ]
-    placed = pl.DataFrame(members, schema_overrides={"xxh3": pl.UInt64})
+def _written(
+    frame: pl.DataFrame, results: Sequence[ShardResult], options: ShardOptions
+) -> pl.DataFrame:
+    """The manifest's rows: what the source says and where the shard has it.
+
+    Beside them `line`, `warning` and the facts that duplicates are found by.
+    """
+    placed = pl.concat(_placed(shard, options.renditions) for shard in results if shard.members)
     return pl.concat(
-        [frame[placed["row"]].drop("path", "line", "bits_stored"), placed.drop("row")], how="horizontal"
+        [frame[placed["row"]].drop("path", "bits_stored"), placed.drop("row")],
+        how="horizontal",
     )
+
+
+def _placed(shard: ShardResult, renditions: Sequence[int]) -> pl.DataFrame:
+    rows = [
+        {"row": member.row, "shard": shard.name, "warning": member.warning}
+        | {fact: getattr(member, fact) for fact in FACTS}
+        | member.columns()
+        for member in shard.members
+    ]
+    types = COLUMNS | rendition_columns(renditions) | dict.fromkeys(FACTS, pl.UInt64)
+    types |= {"row": pl.Int64, "warning": pl.String}
+    return pl.DataFrame(rows, {name: types[name] for name in rows[0]})
 
 
 def _account(
     table: SourceTable,
     written: pl.DataFrame,
-    results: Sequence[ShardResult],
+    *,
     dropped: Sequence[DroppedRow],
+    shards: Sequence[ShardInfo],
+    duplicates: Duplicates,
     options: ShardOptions,
 ) -> Report:
-    # Neither the number of processes nor the allowance changes what is written.
-    settings: dict[str, Any] = asdict(options)
-    del settings["jobs"], settings["allow_missing"]
     classes = count_classes(written, table.class_names)
     splits = count_splits(written)
+    odd = written.filter(pl.col("warning").is_not_null()).sort("key")
     return Report(
         source=table.name,
-        rows_read=table.frame.height,
+        rows_read=table.n_rows,
         rows_written=written.height,
-        dropped={
-            reason: sum(row.reason == reason for row in dropped)
-            for reason in ("missing", "unreadable")
-        },
+        dropped=dict.fromkeys(_LOST, 0) | Counter(row.reason for row in dropped),
         dropped_rows=tuple(dropped),
-        shards=sum(bool(shard.members) for shard in results),
-        bytes=sum(shard.bytes for shard in results if shard.members),
+        shards=len(shards),
+        bytes=sum(shard.bytes for shard in shards),
         splits=splits,
         views={view: int((written["view"] == view).sum()) for view in VIEWS},
         classes=classes,
-        options={"source": table.name, **settings},
-        notes=(*table.notes, *empty_notes(splits, classes)),
+        prevalence=count_prevalence(classes),
+        duplicates=duplicates.to_dict(),
+        warnings=tuple(odd.select("key", "warning").iter_rows()),
+        options={"source": table.name, **asdict(table.policy), **options.recorded()},
+        notes=(
+            *table.notes,
+            *label_notes(splits, classes),
+            *duplicates.notes,
+            *_warning_notes(odd),
+        ),
     )
+
+
+def _warning_notes(odd: pl.DataFrame) -> list[str]:
+    if odd.is_empty():
+        return []
+    key, warning = odd.select("key", "warning").row(0)
+    return [f"{odd.height} pictures to look at, listed in {REPORT}, such as {key}: {warning}"]

@@ -4,127 +4,106 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from itertools import islice, tee
 from multiprocessing import get_context, parent_process
-from multiprocessing.sharedctypes import Synchronized
-from multiprocessing.synchronize import Event
 from threading import Thread
 
 from cxr_engine.shards.errors import ResourceError
-from cxr_engine.shards.writer import ShardResult, ShardTask, write_shard
+from cxr_engine.shards.image import ImageOptions, StoredImage
+from cxr_engine.shards.writer import Dropped, Sample, ShardResult, ShardTask, convert, write_shard
 
-_POLL_SECONDS = 0.5
+# Views that a worker converts at a time. Fewer would cost messages; more would make Ctrl-C wait.
+_CHUNK = 8
+# Chunks under way per worker: a picture of a hundred times the usual size holds nobody up, and
+# the encoded pictures that wait to be packed stay at a few megabytes.
+_AHEAD = 6
 
-
-class _StoppedError(Exception):
-    """The run was given up; raised in a worker to leave its shard."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """What a worker shares with the process that started it."""
-
-    n_samples: Synchronized[int]
-    stop: Event
-
-    def tick(self) -> None:
-        with self.n_samples.get_lock():
-            self.n_samples.value += 1
-        if self.stop.is_set():
-            raise _StoppedError
-
-
-# Locks and counters reach a spawned process through its initializer only, not with a task.
-_LINKS: list[_Link] = []
+_Image = StoredImage | Dropped
 
 
 def run_shards(
     tasks: Iterable[ShardTask],
     jobs: int,
     on_done: Callable[[ShardResult], None] | None = None,
-    on_samples: Callable[[int], None] | None = None,
+    on_samples: Callable[[int, int], None] | None = None,
 ) -> list[ShardResult]:
-    """Write all shards; the results are in the order of the tasks, whichever ends first.
+    """Write all shards, in the order of the tasks, whose results are returned.
 
     on_done     called in this process as each shard is finished
-    on_samples  called in this process now and then with the number of samples done so far
+    on_samples  called in this process after each sample with the number done and the bytes read
 
-    jobs=1 works in this process. Otherwise processes are spawned, not forked: the caller may
-    have threads. A task that fails, Ctrl-C or a dead worker stop the others before their next
-    sample.
+    jobs=1 works in this process. Otherwise workers, also more of them than shards, convert the
+    pictures of one shard and then the next while this process packs them; they are spawned, not
+    forked: the caller may have threads. A task that fails, Ctrl-C or a dead worker stop the others
+    within a few samples.
     """
     on_done = on_done or (lambda _: None)
-    on_samples = on_samples or (lambda _: None)
+    on_samples = on_samples or (lambda *_: None)
     if jobs == 1:
-        return _run_here(tasks, on_done, on_samples)
-    return _run_on_workers(tasks, jobs, on_done, on_samples)
-
-
-def _run_here(
-    tasks: Iterable[ShardTask],
-    on_done: Callable[[ShardResult], None],
-    on_samples: Callable[[int], None],
-) -> list[ShardResult]:
-    results = []
-    n_samples = 0
-
-    def tick() -> None:
-        nonlocal n_samples
-        n_samples += 1
-        on_samples(n_samples)
-
-    for task in tasks:
-        results.append(write_shard(task, tick))
-        on_done(results[-1])
-    return results
-
-
-def _run_on_workers(
-    tasks: Iterable[ShardTask],
-    jobs: int,
-    on_done: Callable[[ShardResult], None],
-    on_samples: Callable[[int], None],
-) -> list[ShardResult]:
-    context = get_context("spawn")
-    link = _Link(context.Value("q", 0), context.Event())
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_start_worker, initargs=(link,)
-    )
-    results: dict[int, ShardResult] = {}
-    running: dict[Future[ShardResult], int] = {}
-    queue = enumerate(tasks)
+        tasks, again = tee(tasks)
+        here = (convert(sample, task.image) for task in again for sample in task.samples)
+        return _pack(tasks, here, on_done, on_samples)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
-        while True:
-            # Two tasks a worker: none waits for the next, and few are in memory.
-            while len(running) < 2 * jobs and (item := next(queue, None)):
-                running[pool.submit(_work, item[1])] = item[0]
-            if not running:
-                return [results[number] for number in sorted(results)]
-            done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                number = running.pop(future)
-                results[number] = future.result()
-                on_done(results[number])
-            on_samples(link.n_samples.value)
+        tasks, ahead = tee(tasks)
+        return _pack(tasks, _in_order(pool, ahead, jobs * _AHEAD), on_done, on_samples)
     except BrokenProcessPool as error:
         raise ResourceError(
             "a worker process died without a word",
-            f"one of {jobs} processes that write shards",
+            f"one of {jobs} processes that convert images",
             "mostly the system ended it for want of memory: try fewer --jobs. A script that calls "
             'this must do so under `if __name__ == "__main__":`, or with jobs=1',
         ) from error
     finally:
-        link.stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(link: _Link) -> None:
-    # Ctrl-C reaches the whole process group; the parent alone decides and sets link.stop.
+def _pack(
+    tasks: Iterable[ShardTask],
+    images: Iterator[_Image],
+    on_done: Callable[[ShardResult], None],
+    on_samples: Callable[[int, int], None],
+) -> list[ShardResult]:
+    results = []
+    n_samples = n_bytes = 0
+
+    def counted() -> Iterator[_Image]:
+        nonlocal n_samples, n_bytes
+        for image in images:
+            n_samples += 1
+            n_bytes += image.source_bytes if isinstance(image, StoredImage) else 0
+            on_samples(n_samples, n_bytes)
+            yield image
+
+    all_images = counted()
+    for task in tasks:
+        results.append(write_shard(task, islice(all_images, len(task.samples))))
+        on_done(results[-1])
+    return results
+
+
+def _in_order(pool: Executor, tasks: Iterable[ShardTask], ahead: int) -> Iterator[_Image]:
+    """The pictures of all tasks, converted up to `ahead` chunks in front of the reader."""
+    chunks = (
+        (task.samples[start : start + _CHUNK], task.image)
+        for task in tasks
+        for start in range(0, len(task.samples), _CHUNK)
+    )
+    queue: deque[Future[list[_Image]]] = deque()
+    while True:
+        queue.extend(pool.submit(_convert, *chunk) for chunk in islice(chunks, ahead - len(queue)))
+        if not queue:
+            return
+        yield from queue.popleft().result()
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches the whole process group; the parent alone decides and cancels the rest.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _LINKS.append(link)
     Thread(target=_leave_with_parent, daemon=True).start()
 
 
@@ -135,5 +114,5 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _work(task: ShardTask) -> ShardResult:
-    return write_shard(task, _LINKS[0].tick)
+def _convert(samples: tuple[Sample, ...], options: ImageOptions) -> list[_Image]:
+    return [convert(sample, options) for sample in samples]

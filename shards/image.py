@@ -1,153 +1,112 @@
-"""Any source image -> one gray plane within limits -> the stored size -> JPEG."""
+"""Any source image -> one gray plane -> the stored picture, its renditions and its facts."""
 
 from __future__ import annotations
 
-import struct
-import warnings
-import zlib
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+import xxhash
 
-from cxr_engine.shards.errors import DataError
+from cxr_engine.shards.decode import ImageLimits, read_plane
+from cxr_engine.shards.encode import encode, metadata_free_jpeg
+from cxr_engine.shards.errors import UsageError
+from cxr_engine.shards.fingerprint import difference_hash, plane_hash
+from cxr_engine.shards.fit import Fit, needed_shrink, resize
+from cxr_engine.shards.window import Window, apply_window, parse_window
 
-Fit = Literal["squash", "pad"]
-
-# Formats whose readers are plain decoders: EPS, for one, would start Ghostscript.
-_FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "PPM", "WEBP")
-# What Pillow's decoders raise on damaged bytes.
-_DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, OverflowError,
-    MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageLimits:
-    """What a source image may claim, checked before a pixel is decoded."""
-
-    max_pixels: int = 100_000_000
-    max_side: int = 20_000  # pixels
-    max_bytes: int = 64 * 2**20  # of the file
+Encoding = Literal["jpeg", "png8", "png16"]
+SUFFIXES: dict[Encoding, str] = {"jpeg": "jpg", "png8": "png", "png16": "png"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageOptions:
-    """How a source image is stored."""
+    """How a source image is stored; a wrong window or rendition is a UsageError."""
 
     size: int = 576  # pixels, square
+    renditions: tuple[int, ...] = ()  # sides of smaller copies, pixels
     quality: int = 95  # JPEG, 1–100
     fit: Fit = "squash"
-    limits: ImageLimits = ImageLimits()
+    window: str = "full"  # full | bits | percentile:0.5-99.5 | dicom
+    encoding: Encoding = "jpeg"
+    keep_original: bool = True  # where the file is a gray baseline JPEG of `size` already
+    limits: ImageLimits = field(default_factory=ImageLimits)
+
+    def __post_init__(self) -> None:
+        parse_window(self.window)
+        wrong = [side for side in self.renditions if not 8 <= side < self.size]
+        if wrong or len(set(self.renditions)) < len(self.renditions):
+            raise UsageError(
+                f"sizes {self.renditions} beside {self.size}",
+                "--sizes",
+                "name each side once; the largest is the picture, none is under 8 pixels",
+            )
 
 
 @dataclass(frozen=True, slots=True)
-class GrayImage:
-    """One upright gray plane and what it was made from."""
+class StoredImage:
+    """The encoded picture, and what it was made from."""
 
-    pixels: NDArray[np.uint8]  # (H, W)
-    bits: int  # per pixel and channel of the source: 1, 8 or 16
-    window: str  # how source values became 8 bits; "full" = the whole range of the type
+    data: bytes
+    renditions: tuple[bytes, ...]  # in the order of ImageOptions.renditions
+    height: int
+    width: int
+    source_height: int  # upright
+    source_width: int
+    bits: int  # per pixel and channel of the source: 1, 8 or 16; of a DICOM file BitsStored
+    window: str  # how source values became stored ones, with the numbers found
+    warning: str | None  # what a person should look at
+    source_bytes: int  # of the source file
+    source_xxh3: int  # xxh3_64 of the source file
+    plane_xxh3: int  # xxh3_64 of the upright plane as decoded, with the source's shape
+    dhash: int  # 64-bit difference hash
 
-    @property
-    def height(self) -> int:
-        return self.pixels.shape[0]
 
-    @property
-    def width(self) -> int:
-        return self.pixels.shape[1]
+def store(
+    data: bytes, name: str, options: ImageOptions, bits_stored: int | None = None
+) -> StoredImage:
+    """Decode once and make all that is stored of an image; `name` is for messages.
 
+    bits_stored  significant bits of the pixels where the source's table says so
 
-def read_gray(data: bytes, name: str, limits: ImageLimits) -> GrayImage:
-    """Decode by content, whatever the file is called; alpha is dropped, colour becomes luma.
-
-    Turned upright by its EXIF orientation. 16-bit gray becomes 8-bit by full range. Bytes that
-    are not one picture within the limits are a DataError that names the file.
+    An image that cannot be read or is over the limits is a DataError that names it.
     """
-    if not data:
-        raise _unreadable("the file is empty", name)
-    if len(data) > limits.max_bytes:
-        raise _over_limit(f"{len(data):,} bytes, the limit is {limits.max_bytes:,}", name)
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata and, below its own limit, of size: ours are checked.
-            warnings.simplefilter("ignore")
-            with Image.open(BytesIO(data), formats=_FORMATS) as image:
-                _check(image, name, limits)
-                return _gray_plane(ImageOps.exif_transpose(image), name)
-    except DataError:
-        raise
-    except _DAMAGE as error:
-        raise _unreadable(f"{type(error).__name__}: {error}", name) from error
-
-
-def resize(pixels: NDArray[np.uint8], size: int, fit: Fit = "squash") -> NDArray[np.uint8]:
-    """A (size, size) plane by Lanczos: `squash` ignores the aspect, `pad` adds black borders."""
-    image = Image.fromarray(pixels)
-    if fit == "squash":
-        return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
-    height, width = pixels.shape
-    scale = size / max(height, width)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    canvas = Image.new("L", (size, size))
-    corner = ((size - inner[0]) // 2, (size - inner[1]) // 2)
-    canvas.paste(image.resize(inner, Image.Resampling.LANCZOS), corner)
-    return np.asarray(canvas)
-
-
-def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """Gray baseline JPEG without metadata: the same pixels give the same bytes."""
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(
-        buffer, format="JPEG", quality=quality, optimize=False, progressive=False
-    )
-    return buffer.getvalue()
-
-
-def _check(image: Image.Image, name: str, limits: ImageLimits) -> None:
-    width, height = image.size
-    if max(width, height) > limits.max_side:
-        raise _over_limit(f"{width} × {height} pixels, the limit is {limits.max_side:,}", name)
-    if width * height > limits.max_pixels:
-        what = f"{width} × {height} pixels, the limit is {limits.max_pixels:,} in all"
-        raise _over_limit(what, name)
-    # A JPEG may carry a preview as second frame (MPO); elsewhere frames are different pictures.
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise _unreadable(f"the file holds {frames} pictures", name)
-
-
-def _gray_plane(image: Image.Image, name: str) -> GrayImage:
-    mode = image.mode
-    if mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65_535:
-            raise _unreadable("32-bit values beyond 16 bits", name)
-        # 65535 = 255 × 257, so this is the division by 257, rounded.
-        return GrayImage(((values.astype(np.uint32) + 128) // 257).astype(np.uint8), 16, "full")
-    if mode == "F":
-        raise _unreadable("floating-point pixels have no stated range", name)
-    if mode in ("P", "PA"):
-        # Straight to gray would warn and guess where the palette has transparency.
-        image = image.convert("RGBA")
-    if mode == "LA":
-        image = image.getchannel("L")
-    if image.mode not in ("1", "L"):
-        image = image.convert("RGB")
-    return GrayImage(np.asarray(image.convert("L")), 1 if mode == "1" else 8, "full")
-
-
-def _unreadable(why: str, name: str) -> DataError:
-    return DataError(
-        f"not a readable image: {why}",
+    window: Window = parse_window(options.window)
+    plane = read_plane(
+        data,
         name,
-        "replace the file, delete its row, or allow losses with --allow-missing N",
+        options.limits,
+        needed_shrink(options.size, options.fit),
+        voi=window.kind == "dicom",
     )
-
-
-def _over_limit(what: str, name: str) -> DataError:
-    return DataError(f"too large: {what}", name, "make the image smaller, or delete its row")
+    depth: Literal[8, 16] = 16 if options.encoding == "png16" else 8
+    levels, applied, warning = apply_window(plane, window, bits_stored, depth)
+    square = (options.size, options.size)
+    original = None
+    if (
+        options.keep_original
+        and options.encoding == "jpeg"
+        and plane.is_as_in_file
+        and levels is plane.values
+        and levels.shape == square
+    ):
+        original = metadata_free_jpeg(data)
+    pixels = resize(levels, options.size, options.fit, plane.extent)
+    return StoredImage(
+        data=original or encode(pixels, options.encoding, options.quality),
+        # Of the stored square: the same picture in small, whatever the fit was.
+        renditions=tuple(
+            encode(resize(pixels, side), options.encoding, options.quality)
+            for side in options.renditions
+        ),
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        source_height=plane.source_height,
+        source_width=plane.source_width,
+        bits=plane.bits,
+        window=applied,
+        warning=warning,
+        source_bytes=len(data),
+        source_xxh3=xxhash.xxh3_64_intdigest(data),
+        plane_xxh3=plane_hash(plane),
+        dhash=difference_hash(levels),
+    )

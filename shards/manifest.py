@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "width": pl.Int32,
     "source_height": pl.Int32,
     "source_width": pl.Int32,
-    "bits": pl.UInt8,  # per pixel of the source: 1, 8 or 16
-    "window": pl.String,  # how the source's values became 8 bits
+    "bits": pl.UInt8,  # per pixel of the source: 1, 8 or 16; of a DICOM file BitsStored
+    "window": pl.String,  # how the source's values became stored ones
     "source": pl.String,  # id as in the source
 }
 
@@ -70,6 +70,13 @@ class Manifest:
     shards: tuple[ShardInfo, ...]
     options: dict[str, Any]
     hash: str  # xxh3_128 of the Parquet file, hex
+    renditions: tuple[int, ...] = ()  # sides of the smaller copies that every row has, pixels
+
+
+def rendition_columns(sides: Iterable[int]) -> dict[str, type[pl.DataType]]:
+    """Where the smaller copies of a picture lie: offset, size and xxh3 as in COLUMNS, per side."""
+    names = ("offset", "size", "xxh3")
+    return {f"{name}:{side}": COLUMNS[name] for side in sides for name in names}
 
 
 def write_manifest(
@@ -78,12 +85,15 @@ def write_manifest(
     class_names: Sequence[str],
     shards: Sequence[ShardInfo],
     options: dict[str, Any],
+    *,
+    renditions: Sequence[int] = (),
 ) -> Manifest:
     """Write manifest.parquet: the same arguments give the same bytes.
 
-    frame  the columns of COLUMNS and `label:<finding>` per class; others are an error
+    frame  the columns of COLUMNS, rendition_columns and `label:<finding>` per class; others are
+           an error
     """
-    schema = COLUMNS | {LABEL_PREFIX + name: pl.Int8 for name in class_names}
+    schema = _schema(class_names, renditions)
     if set(frame.columns) != set(schema):
         raise ValueError(f"manifest columns differ: {sorted(set(frame.columns) ^ set(schema))}")
     frame = frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
@@ -94,6 +104,7 @@ def write_manifest(
             "class_hash": class_hash(class_names),
             "options": options,
             "shards": [asdict(shard) for shard in shards],
+            "renditions": list(renditions),
         },
         sort_keys=True,
         ensure_ascii=False,
@@ -127,31 +138,43 @@ def write_manifest(
         shards=tuple(shards),
         options=options,
         hash=_file_hash(folder / MANIFEST),
+        renditions=tuple(renditions),
     )
 
 
 def read_manifest(
-    folder: Path | str, columns: Sequence[str] | None = None, *, labels: bool = False
+    folder: Path | str,
+    columns: Sequence[str] | None = None,
+    *,
+    labels: bool = False,
+    renditions: bool = False,
 ) -> Manifest:
     """Read and check manifest.parquet and that every shard is there with its size.
 
-    columns  only these; None for all. What a column holds is checked where it is read.
-    labels   with `columns`: all label columns too
+    columns     only these; None for all. What a column holds is checked where it is read.
+    labels      with `columns`: all label columns too
+    renditions  with `columns`: the columns of all renditions too
     """
     folder = Path(folder)
     path = _manifest_path(folder)
     meta = _read_meta(path)
     names = tuple(meta["class_names"])
-    if columns is not None and labels:
-        columns = [*columns, *(LABEL_PREFIX + name for name in names)]
+    sides = tuple(meta["renditions"])
+    if columns is not None:
+        columns = [
+            *columns,
+            *(LABEL_PREFIX + name for name in names if labels),
+            *(rendition_columns(sides) if renditions else ()),
+        ]
     manifest = Manifest(
         folder=folder,
-        frame=_read_frame(path, names, columns),
+        frame=_read_frame(path, _schema(names, sides), columns),
         class_names=names,
         class_hash=meta["class_hash"],
         shards=tuple(ShardInfo(**shard) for shard in meta["shards"]),
         options=meta["options"],
         hash=_file_hash(path),
+        renditions=sides,
     )
     _check_shards(manifest)
     return manifest
@@ -211,8 +234,14 @@ def _read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _read_frame(path: Path, names: Sequence[str], columns: Sequence[str] | None) -> pl.DataFrame:
-    schema = COLUMNS | {LABEL_PREFIX + name: pl.Int8 for name in names}
+def _schema(names: Sequence[str], renditions: Sequence[int]) -> dict[str, type[pl.DataType]]:
+    labels = {LABEL_PREFIX + name: pl.Int8 for name in names}
+    return COLUMNS | rendition_columns(renditions) | labels
+
+
+def _read_frame(
+    path: Path, schema: dict[str, type[pl.DataType]], columns: Sequence[str] | None
+) -> pl.DataFrame:
     wanted = list(schema) if columns is None else list(columns)
     if unknown := [name for name in wanted if name not in schema]:
         raise ValueError(f"the manifest has no column {unknown[0]!r}; it has {', '.join(schema)}")

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import xxhash
 
 from cxr_engine.shards.errors import DataError, UsageError
+from cxr_engine.shards.layout import ShardPlan, make_keys, plan_shards
+from cxr_engine.shards.leaks import check_leaks_against
 from cxr_engine.shards.manifest import MANIFEST
+from cxr_engine.shards.options import ShardOptions
 from cxr_engine.shards.publish import PARTIAL
-from cxr_engine.shards.sources import DroppedRow, SourceTable
+from cxr_engine.shards.sources import DroppedRow, SourceTable, dropped_rows
 from cxr_engine.shards.sources.listing import Listing
+from cxr_engine.shards.split import assign_splits, check_val
 
 _SHOWN = 5  # rows named in an error
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a run will write, and the rows that it will not."""
+
+    frame: pl.DataFrame  # the source's rows that are there, with split and key
+    dropped: tuple[DroppedRow, ...]
+    plans: tuple[ShardPlan, ...]  # rows count in `frame`
+
+
+def prepare(table: SourceTable, options: ShardOptions) -> Prepared:
+    """Split, select and lay out the rows; all that can be refused by now is refused."""
+    check_rows(table)
+    frame = assign_splits(table.frame, options.val_fraction, options.seed)
+    # Keys come from all rows: they stay the same when a missing image turns up later.
+    frame = frame.with_columns(key=pl.Series(make_keys(frame["source"].to_list()), dtype=pl.String))
+    found, missing, beyond = select_rows(table, frame, options.limit, options.seed)
+    check_allowance(table, missing, options.allow_missing)
+    if options.val_fraction > 0 and not options.allow_empty_val:
+        # On all rows: what is missing or beyond a limit is not the fault of the split.
+        check_val(table.frame, frame, table.class_names, str(table.file))
+    check_leaks_against(found, table.file, options.against)
+    return Prepared(
+        found,
+        (*table.dropped, *missing, *beyond),
+        tuple(plan_shards(found, options.seed, options.shard_samples)),
+    )
 
 
 def check_out(out: Path) -> None:
@@ -56,38 +90,84 @@ def check_rows(table: SourceTable) -> None:
         )
 
 
-def drop_missing(
-    table: SourceTable, frame: pl.DataFrame, allowed: int
-) -> tuple[pl.DataFrame, list[DroppedRow]]:
-    """The rows whose file exists, and those without; more of these than allowed is an error."""
-    listing = Listing()
-    exists = pl.Series([path in listing for path in frame["path"]], dtype=pl.Boolean)
-    absent = frame.filter(~exists).select("line", "source", "path")
-    missing = [
-        DroppedRow(line, source, "missing", "no such file")
-        for line, source, _ in absent.iter_rows()
-    ]
-    found = frame.filter(exists)
+def select_rows(
+    table: SourceTable, frame: pl.DataFrame, limit: int | None, seed: int
+) -> tuple[pl.DataFrame, tuple[DroppedRow, ...], tuple[DroppedRow, ...]]:
+    """The rows to write, those without a file, and those beyond the limit.
+
+    Patients are taken whole, in the order of a seeded hash, until they bring `limit` files: a
+    smaller limit selects from what a larger one does. Only folders of these patients are listed.
+    """
+    rows = frame.with_row_index("row")
+    order = rows if limit is None else _by_patient(rows, seed)
+    exists = _until(order, limit)
+    visited, is_there = order.head(len(exists)), pl.Series(exists, dtype=pl.Boolean)
+    found, absent, beyond = (
+        part.sort("row").select(frame.columns)
+        for part in (
+            visited.filter(is_there),
+            visited.filter(~is_there),
+            order.slice(len(exists)),
+        )
+    )
     if found.is_empty():
         raise DataError(
-            f"none of the {frame.height} images is there",
+            f"none of the {absent.height} images is there",
             f"{table.file}; looked for {absent['path'][0]}",
             "name the folder that holds the images, as the paths in the table continue it",
         )
-    check_allowance(table, missing, frame.height, allowed)
-    return found, missing
+    return (
+        found,
+        _dropped(absent, "missing", "no such file"),
+        _dropped(beyond, "limit", f"beyond --limit {limit}"),
+    )
 
 
-def check_allowance(
-    table: SourceTable, dropped: Sequence[DroppedRow], n_rows: int, allowed: int
-) -> None:
-    """More rows dropped than allowed is an error that names the first and tells the total."""
-    if len(dropped) <= allowed:
+def _by_patient(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The rows with those of a patient together, patients mixed by a hash of their own.
+
+    It differs from that of the split: a limited data set has the same share of validation.
+    """
+    mixed = {
+        patient: xxhash.xxh3_64_intdigest(f"limit:{seed}:{patient}".encode())
+        for patient in frame["patient"].unique()
+    }
+    return frame.with_columns(
+        mixed=pl.col("patient").replace_strict(mixed, return_dtype=pl.UInt64)
+    ).sort("mixed", "patient", "row")
+
+
+def _until(order: pl.DataFrame, limit: int | None) -> list[bool]:
+    """Whether the file of each row exists, up to the end of the patient who reaches `limit`."""
+    listing = Listing()
+    exists: list[bool] = []
+    n_found = 0
+    before = None
+    for patient, path in order.select("patient", "path").iter_rows():
+        if limit is not None and patient != before and n_found >= limit:
+            break
+        exists.append(path in listing)
+        n_found += exists[-1]
+        before = patient
+    return exists
+
+
+def _dropped(frame: pl.DataFrame, reason: str, what: str) -> tuple[DroppedRow, ...]:
+    return dropped_rows(frame.with_columns(what=pl.lit(what)), reason)
+
+
+def check_allowance(table: SourceTable, dropped: Sequence[DroppedRow], allowed: int | None) -> None:
+    """More rows lost than allowed is an error that names the first and tells the total.
+
+    dropped  rows without a readable file; those left out on the user's word do not count
+    """
+    if allowed is None or len(dropped) <= allowed:
         return
     first = "; ".join(f"line {row.line}: {row.source} ({row.what})" for row in dropped[:_SHOWN])
     reasons = " and ".join(sorted({row.reason for row in dropped}))
     raise DataError(
-        f"{len(dropped)} of {n_rows} images are {reasons}",
+        f"{len(dropped)} of {table.n_rows} images are {reasons}",
         f"{table.file}, {first}{'; …' if len(dropped) > _SHOWN else ''}",
-        f"restore them, delete their rows, or accept the loss with --allow-missing {len(dropped)}",
+        "restore them, delete their rows, or accept the loss with "
+        f"--allow-missing {len(dropped)} (or all)",
     )

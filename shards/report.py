@@ -1,10 +1,12 @@
-"""report.json: where the rows went, and what the splits hold."""
+"""report.json and dropped.csv: where the rows went, and what the splits hold."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from cxr_engine.shards.sources import DroppedRow
 from cxr_engine.shards.split import SPLITS
 
 REPORT = "report.json"
+DROPPED = "dropped.csv"
+_LISTED = 1000  # dropped rows and warnings in report.json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,12 +30,15 @@ class Report:
     rows_read: int
     rows_written: int
     dropped: dict[str, int]  # per reason
-    dropped_rows: tuple[DroppedRow, ...]
+    dropped_rows: tuple[DroppedRow, ...]  # by line
     shards: int
     bytes: int
     splits: dict[str, dict[str, int]]  # split -> patients, studies, views
     views: dict[str, int]
     classes: dict[str, dict[str, dict[str, int]]]  # finding -> split -> positive, negative, unknown
+    prevalence: dict[str, dict[str, float | None]]  # finding -> train, val, val less train
+    duplicates: dict[str, Any]
+    warnings: tuple[tuple[str, str], ...]  # key, what a person should look at
     options: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -41,8 +48,14 @@ class Report:
         assert len(self.dropped_rows) == sum(self.dropped.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of report.json."""
-        return asdict(self)
+        """The content of report.json; of long lists the first rows, the others in dropped.csv."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "dropped_rows": [asdict(row) for row in self.dropped_rows[:_LISTED]],
+            "warnings": {
+                "pictures": len(self.warnings),
+                "listed": [{"key": key, "what": what} for key, what in self.warnings[:_LISTED]],
+            },
+        }
 
 
 def count_splits(frame: pl.DataFrame) -> dict[str, dict[str, int]]:
@@ -73,10 +86,27 @@ def count_classes(
     return counts
 
 
-def empty_notes(
+def count_prevalence(
+    classes: dict[str, dict[str, dict[str, int]]],
+) -> dict[str, dict[str, float | None]]:
+    """Share of positives among the known labels of each finding in train and val.
+
+    classes  as from `count_classes`
+
+    None where no label is known. `deviation` is the share in val less that in train.
+    """
+    found = {}
+    for name, counts in classes.items():
+        train, val = (_share(counts.get(split)) for split in ("train", "val"))
+        deviation = None if train is None or val is None else val - train
+        found[name] = {"train": train, "val": val, "deviation": deviation}
+    return found
+
+
+def label_notes(
     splits: dict[str, dict[str, int]], classes: dict[str, dict[str, dict[str, int]]]
 ) -> list[str]:
-    """What training or validation will not see: a split without views, classes without positives."""
+    """What training or validation will not see, and how far the two are apart."""
     notes = []
     for split in ("train", "val"):
         if split not in splits:
@@ -85,14 +115,38 @@ def empty_notes(
         without = [name for name, counts in classes.items() if not counts[split]["positive"]]
         if without:
             notes.append(f"no positives in {split}: {', '.join(without)}")
+    deviations = {
+        name: shares["deviation"]
+        for name, shares in count_prevalence(classes).items()
+        if shares["deviation"] is not None
+    }
+    if deviations:
+        name = max(deviations, key=lambda name: abs(deviations[name]))
+        notes.append(
+            f"prevalence in val is within {100 * abs(deviations[name]):.1f} points of train "
+            f"({name}: {100 * deviations[name]:+.1f})"
+        )
     return notes
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write report.json; the same report gives the same bytes."""
+    """Write report.json, and dropped.csv if rows were dropped; the same report, the same bytes."""
     text = json.dumps(report.to_dict(), indent=1, sort_keys=True, ensure_ascii=False)
+    if report.dropped_rows:
+        table = io.StringIO(newline="")
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(("line", "source", "reason", "what"))
+        writer.writerows(astuple(row) for row in report.dropped_rows)
+        with published(folder / DROPPED) as file:
+            file.write(table.getvalue().encode())
     with published(folder / REPORT) as file:
         file.write(text.encode() + b"\n")
+
+
+def _share(counts: dict[str, int] | None) -> float | None:
+    if counts is None or not (known := counts["positive"] + counts["negative"]):
+        return None
+    return counts["positive"] / known
 
 
 def _by_split(frame: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 import xxhash
 
 from cxr_engine.shards.errors import DataError, UsageError
+from cxr_engine.shards.findings import LABEL_PREFIX, POSITIVE
 
 SPLITS = ("train", "val", "test", "dev")
 
@@ -32,6 +35,41 @@ def assign_splits(frame: pl.DataFrame, val_fraction: float, seed: int) -> pl.Dat
     return frame.with_columns(
         split=frame["patient"].replace_strict(of_patient, return_dtype=pl.String)
     )
+
+
+def check_val(
+    before: pl.DataFrame, after: pl.DataFrame, class_names: Sequence[str], where: str
+) -> None:
+    """Refuse a validation split of our own making in which a class of train has no positive.
+
+    before, after  the rows without and with the splits that `assign_splits` gives
+
+    An official validation split is the source's affair, and so is a source whose splits are
+    complete without one.
+    """
+    official = before.filter(pl.col("split").is_not_null())
+    if (official["split"] == "val").any() or set(official["patient"]) == set(before["patient"]):
+        return
+    positives = {
+        split: after.filter(pl.col("split") == split)
+        .select((pl.col(LABEL_PREFIX + name) == POSITIVE).sum() for name in class_names)
+        .row(0)
+        for split in ("train", "val")
+    }
+    empty = [
+        f"{name} ({n_train} in train)"
+        for name, n_train, n_val in zip(
+            class_names, positives["train"], positives["val"], strict=True
+        )
+        if n_train and not n_val
+    ]
+    if empty:
+        raise DataError(
+            f"{len(empty)} of {len(class_names)} classes have no positive in the validation split",
+            f"{where}: {', '.join(empty[:10])}{', …' if len(empty) > 10 else ''}",
+            "try another --seed or a larger --val-fraction; --allow-empty-val goes on without "
+            "a score for them",
+        )
 
 
 def _unit_hash(seed: int, patient: str) -> float:

@@ -1,26 +1,25 @@
-"""One shard: read, convert and pack the pictures of one plan, atomically."""
+"""One shard: the converted pictures of one plan, packed atomically."""
 
 from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import xxhash
 
+from cxr_engine.shards.decode import ImageLimits
 from cxr_engine.shards.errors import DataError, ResourceError
-from cxr_engine.shards.image import (
-    GrayImage,
-    ImageLimits,
-    ImageOptions,
-    encode_jpeg,
-    read_gray,
-    resize,
-)
+from cxr_engine.shards.image import SUFFIXES, ImageOptions, StoredImage, store
 from cxr_engine.shards.publish import published
+
+_MANIFEST_FACTS = (
+    "member", "offset", "size", "xxh3", "height", "width", "source_height", "source_width",
+    "bits", "window",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,16 @@ class ShardTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendition:
+    """Where a smaller copy of a picture lies in the shard."""
+
+    side: int  # pixels
+    offset: int
+    size: int  # bytes
+    xxh3: int
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """Where the picture of a row lies in the shard, and what it was made from."""
 
@@ -66,6 +75,22 @@ class Member:
     source_width: int
     bits: int
     window: str
+    renditions: tuple[Rendition, ...]
+    source_xxh3: int  # xxh3_64 of the source file
+    plane_xxh3: int  # xxh3_64 of the decoded upright plane and its shape
+    dhash: int  # 64-bit difference hash of the plane
+    warning: str | None  # what a person should look at
+
+    def columns(self) -> dict[str, Any]:
+        """What the manifest says of the row, by column."""
+        facts = {name: getattr(self, name) for name in _MANIFEST_FACTS}
+        for copy in self.renditions:
+            facts |= {
+                f"offset:{copy.side}": copy.offset,
+                f"size:{copy.side}": copy.size,
+                f"xxh3:{copy.side}": copy.xxh3,
+            }
+        return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +113,20 @@ class ShardResult:
     xxh3: str  # xxh3_64 of the whole file, hex
 
 
-def write_shard(task: ShardTask, tick: Callable[[], None]) -> ShardResult:
-    """Write `task.name`, whole or not at all; `tick` is called after each sample.
+def convert(sample: Sample, options: ImageOptions) -> StoredImage | Dropped:
+    """Read and convert the picture of one view; what cannot be read is dropped with its reason."""
+    try:
+        data = _read_source(sample, options.limits)
+        return store(data, sample.path, options, sample.bits_stored)
+    except DataError as error:
+        return Dropped(sample.row, "unreadable", error.what)
 
-    Pictures that cannot be read are dropped and listed. What `tick` raises stops the shard.
+
+def write_shard(task: ShardTask, images: Iterable[StoredImage | Dropped]) -> ShardResult:
+    """Write `task.name`, whole or not at all.
+
+    images  of the samples of the task, in their order; what raises while they are made stops
+            the shard
     """
     path = Path(task.folder, task.name)
     members: list[Member] = []
@@ -99,16 +134,11 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> ShardResult:
     try:
         with published(path) as file:
             tar = _Tar(file)
-            for sample in task.samples:
-                try:
-                    image = read_gray(
-                        _read_source(sample, task.image.limits), sample.path, task.image.limits
-                    )
-                except DataError as error:
-                    dropped.append(Dropped(sample.row, "unreadable", error.what))
+            for sample, image in zip(task.samples, images, strict=True):
+                if isinstance(image, Dropped):
+                    dropped.append(image)
                 else:
                     members.append(_add(tar, sample, image, task))
-                tick()
             tar.close()
         if not members:
             path.unlink()
@@ -129,10 +159,7 @@ def _read_source(sample: Sample, limits: ImageLimits) -> bytes:
         raise DataError(f"{error.strerror}", sample.path, "check the file") from error
 
 
-def _add(tar: _Tar, sample: Sample, image: GrayImage, task: ShardTask) -> Member:
-    pixels = resize(image.pixels, task.image.size, task.image.fit)
-    height, width = pixels.shape
-    jpeg = encode_jpeg(pixels, task.image.quality)
+def _add(tar: _Tar, sample: Sample, image: StoredImage, task: ShardTask) -> Member:
     description = {
         "key": sample.key,
         "patient": sample.patient,
@@ -142,25 +169,40 @@ def _add(tar: _Tar, sample: Sample, image: GrayImage, task: ShardTask) -> Member
         "split": sample.split,
         "class_hash": task.class_hash,
         "labels": dict(zip(task.class_names, sample.labels, strict=True)),
-        "height": height,
-        "width": width,
+        "height": image.height,
+        "width": image.width,
     }
-    member = f"{sample.key}.jpg"
-    offset = tar.add(member, jpeg)
+    suffix = SUFFIXES[task.image.encoding]
+    member = f"{sample.key}.{suffix}"
+    offset = tar.add(member, image.data)
+    renditions = tuple(
+        Rendition(
+            side,
+            tar.add(f"{sample.key}.{side}.{suffix}", data),
+            len(data),
+            xxhash.xxh3_64_intdigest(data),
+        )
+        for side, data in zip(task.image.renditions, image.renditions, strict=True)
+    )
     text = json.dumps(description, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     tar.add(f"{sample.key}.json", text.encode())
     return Member(
         row=sample.row,
         member=member,
         offset=offset,
-        size=len(jpeg),
-        xxh3=xxhash.xxh3_64_intdigest(jpeg),
-        height=height,
-        width=width,
-        source_height=image.height,
-        source_width=image.width,
+        size=len(image.data),
+        xxh3=xxhash.xxh3_64_intdigest(image.data),
+        height=image.height,
+        width=image.width,
+        source_height=image.source_height,
+        source_width=image.source_width,
         bits=image.bits,
         window=image.window,
+        renditions=renditions,
+        source_xxh3=image.source_xxh3,
+        plane_xxh3=image.plane_xxh3,
+        dhash=image.dhash,
+        warning=image.warning,
     )
 
 

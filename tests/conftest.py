@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,26 @@ def phantom_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom")
     labels = write_phantoms(folder / "drawn", 90, seed=3, size=64)
     table = read_table(labels, folder / "drawn" / "images", TableColumns())
-    options = ShardOptions(size=64, shard_samples=32, jobs=1, val_fraction=0.3)
+    options = ShardOptions(
+        size=64, shard_samples=32, jobs=1, val_fraction=0.3, allow_empty_val=True
+    )
     build_shards(table, folder / "shards", options)
     return folder / "shards"
+
+
+@pytest.fixture
+def typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """A command in this process, in tmp_path: its exit code, stdout and stderr."""
+    from cxr_engine.trainer.cli.main import main
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["cxr-engine", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run

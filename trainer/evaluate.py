@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import polars as pl
 from cxr_engine.engine import per_class_metrics
 from cxr_engine.kernels import mean_ap
 from cxr_engine.shards.errors import UsageError
+from cxr_engine.shards.label_maps import require_classes
 from cxr_engine.trainer.log import MetricLog
 from cxr_engine.trainer.predictions import Predictions
 
@@ -35,6 +37,21 @@ def evaluate(predictions: Predictions) -> pl.DataFrame:
         study=predictions.study,
         view=predictions.view,
         logit_scale=float(predictions.facts["logit_scale"]),
+    )
+
+
+def select_classes(predictions: Predictions, class_names: Sequence[str]) -> Predictions:
+    """The predictions for these classes only, in this order and under these names.
+
+    A class may go by another data set's name for the same finding; one that is not predicted at
+    all is a UsageError.
+    """
+    places = require_classes(predictions.class_names, class_names, str(predictions.path))
+    return replace(
+        predictions,
+        class_names=tuple(class_names),
+        logits=predictions.logits[:, places],
+        labels=predictions.labels[:, places],
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from cxr_engine.engine import LoaderConfig, Sampling
 from cxr_engine.shards.errors import DataError
+from cxr_engine.shards.label_maps import match_classes
 from cxr_engine.trainer.checkpoint import Checkpoint, read_checkpoint
 from cxr_engine.trainer.recipe import RunConfig
 
@@ -51,13 +53,28 @@ def start_of(run: RunConfig, folder: Path) -> Checkpoint | None:
     return read_checkpoint(path)
 
 
-def hand_over(model: nn.Module, start: Checkpoint, class_names: tuple[str, ...]) -> None:
-    """Load the weights of `start`, and nothing else: optimizer and schedule begin anew."""
-    saved = tuple(start.facts["class_names"])
-    if saved != class_names:
-        raise DataError(
-            f"the classes differ from those of {start.facts['run']}",
-            f"{len(saved)} classes there, {len(class_names)} here",
-            "train this stage on shards with the same class list",
-        )
-    model.load_state_dict(start.part("model"))
+def hand_over(model: nn.Module, start: Checkpoint, class_names: tuple[str, ...]) -> list[str]:
+    """Load the weights of `start`, and nothing else; returns the classes that begin anew.
+
+    Optimizer and schedule start over. Where the classes differ, the rows of the classifier go by the
+    name of the finding, in either data set's spelling; a class that `start` does not have keeps its
+    random row.
+    """
+    weights = start.part("model")
+    places = match_classes(start.facts["class_names"], class_names)
+    if places != list(range(len(start.facts["class_names"]))):
+        for name, own in _classifier(model).items():
+            theirs, mixed = weights[name], own.detach().clone()
+            for row, place in enumerate(places):
+                if place is not None:
+                    mixed[row] = theirs[place]
+            weights[name] = mixed
+    model.load_state_dict(weights)
+    return [name for name, place in zip(class_names, places, strict=True) if place is None]
+
+
+def _classifier(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters of the last layer, by their names in the model; timm names the layer."""
+    layer = model.get_classifier()  # type: ignore[operator]  # every timm model has it
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(parameter)]: parameter for parameter in layer.parameters()}

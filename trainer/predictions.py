@@ -21,7 +21,7 @@ from cxr_engine.shards.publish import published
 from cxr_engine.shards.views import VIEWS
 
 _METADATA = b"cxr-engine"
-_IDENTITY = ["key", "patient", "study", "view", "split"]
+_IDENTITY = ["key", "patient", "study", "view"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +55,8 @@ def write_predictions(
     frame = pl.DataFrame({"key": collected.keys}).join(
         identity, on="key", how="left", maintain_order="left"
     )
+    # The split that was predicted: with folds, the manifest's own says something else.
+    frame = frame.with_columns(split=pl.lit(facts["split"]))
     labels = np.where(collected.known, collected.targets.astype(np.int8), np.int8(-1))
     columns = {f"logit:{name}": collected.logits[:, c] for c, name in enumerate(class_names)}
     targets = {

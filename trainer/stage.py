@@ -89,7 +89,9 @@ class _Training:
             pretrained="none" if start else context.pretrained or "none",
         ).to(self.device)
         if start is not None:
-            hand_over(self.model, start, self.class_names)
+            fresh = hand_over(self.model, start, self.class_names)
+            if fresh:
+                context.talk(f"{name}: classes that begin anew: {', '.join(fresh)}")
         self.optimizer = build_optimizer(
             self.model, weight_decay=self.run_config.weight_decay, device=self.device
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from cxr_engine.shards.findings import LABEL_PREFIX
+from cxr_engine.shards.findings import LABEL_PREFIX, UNKNOWN_STAYS, LabelPolicy
 
 COLUMNS: dict[str, type[pl.DataType]] = {
     "source": pl.String,  # id as in the source; kept in the manifest
@@ -41,6 +41,7 @@ class SourceTable:
     notes    what was guessed or noticed, for the user to read
     file     where `line` counts
     dropped  rows that the source itself leaves out, on the user's word only
+    policy   what became of uncertain and blank labels
     """
 
     name: str
@@ -49,6 +50,12 @@ class SourceTable:
     notes: tuple[str, ...]
     file: Path
     dropped: tuple[DroppedRow, ...] = ()
+    policy: LabelPolicy = UNKNOWN_STAYS
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the source's table, with those it leaves out."""
+        return self.frame.height + len(self.dropped)
 
     def __post_init__(self) -> None:
         schema = COLUMNS | {LABEL_PREFIX + name: pl.Int8 for name in self.class_names}
@@ -57,3 +64,17 @@ class SourceTable:
         for name in COLUMNS:
             if name not in _NULLABLE and self.frame[name].null_count():
                 raise ValueError(f"column {name!r} of a source table must not hold nulls")
+
+
+def dropped_rows(frame: pl.DataFrame, reason: str) -> tuple[DroppedRow, ...]:
+    """Rows of a frame with columns line, source and what, as rows that were left out."""
+    rows = frame.select("line", "source", "what").iter_rows()
+    return tuple(DroppedRow(line, source, reason, what) for line, source, what in rows)
+
+
+def distinct_studies(patient: pl.Series, study: pl.Series) -> tuple[pl.Series, list[str]]:
+    """Study ids that no two patients share, and notes; null stays null."""
+    pairs = pl.DataFrame({"patient": patient, "study": study}).drop_nulls().unique()
+    if pairs["study"].n_unique() == pairs.height:
+        return study, []
+    return patient + "/" + study, ["study ids recur between patients: written as patient/study"]

@@ -7,29 +7,35 @@ from pathlib import Path
 
 import polars as pl
 
-from cxr_engine.shards.errors import DataError, UsageError
-from cxr_engine.shards.findings import LABEL_PREFIX
+from cxr_engine.shards.class_lists import NIH as FINDINGS  # "No Finding" is a class like any other
+from cxr_engine.shards.errors import DataError
+from cxr_engine.shards.findings import UNKNOWN_STAYS
 from cxr_engine.shards.sources import COLUMNS, SourceTable
-from cxr_engine.shards.sources.listing import Listing
-from cxr_engine.shards.sources.text_table import TextTable, read_text_table
+from cxr_engine.shards.sources.download import (
+    NeededFile,
+    check_folder,
+    read_columns,
+    refuse_repeats,
+    require_files,
+)
+from cxr_engine.shards.sources.images import locate, plain_file_names
+from cxr_engine.shards.sources.label_columns import labels_from_lists
+from cxr_engine.shards.sources.text_table import TextTable, read_text_lines
 from cxr_engine.shards.views import views_of
 
-# Order and spelling of the data set's own paper; "No Finding" is a class like any other.
-FINDINGS = (
-    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
-    "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening",
-    "Hernia", "No Finding",
-)  # fmt: skip
-
 # The later columns' names hold commas ("OriginalImage[Width,Height]") and nothing that we need.
-_COLUMNS = (
-    "Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age",
-    "Patient Gender", "View Position",
-)  # fmt: skip
-_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the corrected one first
+_COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "View Position")
+_PAGE = "the data set's page, nihcc.app.box.com/v/ChestXray-NIHCC"
+_TABLE = NeededFile(("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv"), _PAGE)  # corrected first
 _TEST_LIST = "test_list.txt"
 _TRAIN_VAL_LIST = "train_val_list.txt"
-_REMEDY = "download it from the data set's page, nihcc.app.box.com/v/ChestXray-NIHCC"
+_REMEDY = f"take it as shipped, from {_PAGE}"
+
+
+def detect(folder: Path) -> str | None:
+    """The file by which the folder is known as a download of this data set."""
+    table = _TABLE.find([folder])
+    return table.name if table else None
 
 
 def read_nih(folder: Path) -> SourceTable:
@@ -38,14 +44,18 @@ def read_nih(folder: Path) -> SourceTable:
     A study is a patient's follow-up number. Where the official lists are present the test list
     is split test; train and val come from the rest, patient by patient.
     """
-    if not folder.is_dir():
-        raise UsageError("no such folder", str(folder), "name the folder of the NIH download")
-    table = _read_entries(folder)
+    check_folder(folder, "the NIH download")
+    (path,) = require_files([folder], [_TABLE], "the NIH download")
+    table = read_columns(path, _COLUMNS, f"this is not the NIH's table: {_REMEDY}")
     cells = {name: table.column(name, "") for name in _COLUMNS}
-    index = table.require(cells["Image Index"], _REMEDY)
+    index = plain_file_names(table, cells["Image Index"], _REMEDY)
+    refuse_repeats(table, "Image Index", _REMEDY)
     patient = table.require(cells["Patient ID"], _REMEDY)
     position = cells["View Position"]
-    paths, path_notes = _locate(folder, index)
+    root = folder.absolute()
+    expected = pl.repeat(str(root / "images"), len(index), dtype=pl.String, eager=True)
+    homes = [*sorted(root.glob("images_*/images")), root / "images", root]
+    paths, path_notes = locate(index, homes, expected)
     splits, split_notes = _official_splits(folder, index)
     frame = pl.DataFrame(
         {
@@ -65,43 +75,9 @@ def read_nih(folder: Path) -> SourceTable:
     return SourceTable("nih", frame, FINDINGS, notes, table.path)
 
 
-def _read_entries(folder: Path) -> TextTable:
-    candidates = [folder / (name + ending) for name in _TABLES for ending in ("", ".gz")]
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        raise DataError(f"no {_TABLES[0]} or {_TABLES[1]} (or .gz)", str(folder), _REMEDY)
-    table = read_text_table(path)
-    missing = [name for name in _COLUMNS if name not in table.cells.columns]
-    if missing:
-        raise DataError(f"no column {missing[0]!r}", str(path), f"not the NIH's table: {_REMEDY}")
-    return table
-
-
-def _locate(folder: Path, index: pl.Series) -> tuple[pl.Series, list[str]]:
-    """Path of each image; one that is nowhere gets the place where Box would have put it."""
-    root = folder.absolute()
-    homes = [*sorted(root.glob("images_*/images")), root / "images", root]
-    listing = Listing()
-    found: dict[str, str] = {}
-    twice = 0
-    for home in homes:
-        for name in listing.files(str(home)):
-            twice += name in found and name.endswith(".png")
-            found.setdefault(name, f"{home}/{name}")
-    expected = root / "images"
-    bad = index.str.contains("/", literal=True)
-    if bad.any():
-        row = int(bad.arg_true()[0])
-        what = f"{index[row]!r} is not a file name of the NIH"
-        raise DataError(what, f"{folder}, row {row + 1}", f"not the NIH's table: {_REMEDY}")
-    paths = [found.get(name) or f"{expected}/{name}" for name in index]
-    notes = [f"{twice} images lie in two folders: the first was taken"] if twice else []
-    return pl.Series("path", paths, pl.String), notes
-
-
 def _official_splits(folder: Path, index: pl.Series) -> tuple[pl.Series, list[str]]:
     lists = {
-        name: set((folder / name).read_text(encoding="utf-8").split())
+        name: set(read_text_lines(folder / name))
         for name in (_TRAIN_VAL_LIST, _TEST_LIST)
         if (folder / name).is_file()
     }
@@ -136,7 +112,8 @@ def _labels(table: TextTable, cells: pl.Series) -> list[pl.Series]:
         raise DataError(
             f"{name!r} is not a finding of the NIH; the nearest is {near[0]!r}",
             f"{table.path}, line {table.lines[row]}, column {cells.name!r}",
-            f"correct the name, or take the table as shipped: {_REMEDY}",
+            f"correct the name, or {_REMEDY}",
         )
-    # The table names every positive: true is POSITIVE (1), false is NEGATIVE (0).
-    return [named.list.contains(name).cast(pl.Int8).alias(LABEL_PREFIX + name) for name in FINDINGS]
+    # The table names every positive, and leaves nothing blank for a policy to decide.
+    complete = pl.repeat(True, len(named), dtype=pl.Boolean, eager=True)
+    return labels_from_lists(named, FINDINGS, complete, UNKNOWN_STAYS)

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 import polars as pl
 
 from cxr_engine.shards.errors import DataError, UsageError
-from cxr_engine.shards.findings import (
-    LABEL_PREFIX,
-    check_class_names,
-    is_label_column,
-    parse_labels,
+from cxr_engine.shards.findings import UNKNOWN_STAYS, LabelPolicy, check_class_names
+from cxr_engine.shards.sources import COLUMNS, SourceTable, distinct_studies
+from cxr_engine.shards.sources.images import bits_stored
+from cxr_engine.shards.sources.label_columns import (
+    UNCERTAIN,
+    LabelColumns,
+    choose_findings,
+    drop_uncertain,
+    labels_from_lists,
+    read_labels,
 )
-from cxr_engine.shards.sources import COLUMNS, SourceTable
 from cxr_engine.shards.sources.listing import Listing
+from cxr_engine.shards.sources.table_columns import (
+    BETWEEN,
+    TableColumns,
+    assign_roles,
+    role_notes,
+)
 from cxr_engine.shards.sources.text_table import TextTable, read_text_table
 from cxr_engine.shards.views import views_of
 
-NONE = "none"  # as the name of a column: there is none, do not guess
-
-# Lower case, letters and digits only; the first that fits wins.
-_USUAL_NAMES = {
-    "image": ("image", "imagepath", "path", "fpath", "filepath", "filename", "file",
-              "imageindex", "imagefile", "imagename", "imageid", "img", "dicomid"),
-    "patient": ("patient", "patientid", "subject", "subjectid"),
-    "study": ("study", "studyid", "studyinstanceuid", "accession", "accessionnumber"),
-    "view": ("view", "viewposition", "projection"),
-    "split": ("split", "subset", "partition"),
-}  # fmt: skip
-_OPTIONAL = ("patient", "study", "view", "split")
 _SPLIT_OF = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validate": "val", "validation": "val",
@@ -41,19 +37,12 @@ _SPLIT_OF = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TableColumns:
-    """Which column holds what; None = guess by the usual names, "none" = no such column."""
-
-    image: str | None = None
-    patient: str | None = None
-    study: str | None = None
-    view: str | None = None
-    split: str | None = None
-    labels: tuple[str, ...] | None = None
-
-
-def read_table(csv: Path, images: Path, columns: TableColumns | None = None) -> SourceTable:
+def read_table(
+    csv: Path,
+    images: Path,
+    columns: TableColumns | None = None,
+    policy: LabelPolicy = UNKNOWN_STAYS,
+) -> SourceTable:
     """Rows of a CSV file whose images lie under one folder.
 
     Paths in the table are relative to that folder or to the CSV's own; whatever leads out of
@@ -61,7 +50,7 @@ def read_table(csv: Path, images: Path, columns: TableColumns | None = None) -> 
     (or said to be absent), since the split goes by patient.
     """
     table = read_text_table(csv)
-    roles = _assign_roles(table, columns or TableColumns())
+    roles = assign_roles(table, columns or TableColumns())
     assert roles.image is not None
     if not images.is_dir():
         raise UsageError("no such folder of images", str(images), "check its path")
@@ -69,8 +58,7 @@ def read_table(csv: Path, images: Path, columns: TableColumns | None = None) -> 
     patient = source if roles.patient is None else _filled(table, roles.patient, "--patient")
     study, study_notes = _studies(table, roles.study, patient, source)
     position = _optional(table, roles.view, "--view")
-    class_names = roles.labels or ()
-    check_class_names(class_names, str(csv))
+    class_names, labels = _labels(table, roles, policy)
     frame = pl.DataFrame(
         {
             "source": source,
@@ -81,59 +69,31 @@ def read_table(csv: Path, images: Path, columns: TableColumns | None = None) -> 
             "view": views_of(position),
             "view_position": position,
             "split": _splits(table, roles.split),
-            "bits_stored": None,
+            "bits_stored": bits_stored(table, _optional(table, roles.bits, "--bits")),
         },
         schema=COLUMNS,
-    ).with_columns(
-        parse_labels(table.column(name, "--labels"), table.lines, str(csv)).alias(
-            LABEL_PREFIX + name
-        )
-        for name in class_names
+    ).with_columns(*labels.columns, labels.uncertain.alias(UNCERTAIN))
+    frame, dropped = drop_uncertain(frame, policy)
+    notes = (*role_notes(roles, columns or TableColumns()), *study_notes, *_view_notes(frame))
+    return SourceTable("table", frame, class_names, notes, csv, dropped, policy)
+
+
+def _labels(
+    table: TextTable, roles: TableColumns, policy: LabelPolicy
+) -> tuple[tuple[str, ...], LabelColumns]:
+    """The classes, in the order of the columns or, from lists, sorted by name; and their labels."""
+    if roles.findings is None:
+        names = roles.labels or ()
+        check_class_names(names, str(table.path))
+        return names, read_labels(table, names, policy)
+    cells = table.column(roles.findings, "--findings")
+    lists = (
+        cells.set(cells == "", None).str.split(BETWEEN).list.eval(pl.element().str.strip_chars())
     )
-    notes = (*_role_notes(roles, columns or TableColumns()), *study_notes, *_view_notes(frame))
-    return SourceTable("table", frame, class_names, notes, csv)
-
-
-def _assign_roles(table: TextTable, columns: TableColumns) -> TableColumns:
-    """The column of each role, given or guessed; None where there is none."""
-    found: dict[str, str | None] = {}
-    for role, usual in _USUAL_NAMES.items():
-        given: str | None = getattr(columns, role)
-        if given is None:
-            found[role] = _guess(table, usual)
-        elif given == NONE and role in _OPTIONAL:
-            found[role] = None
-        else:
-            found[role] = table.column(given, f"--{role}").name
-    if found["image"] is None:
-        raise _unnamed(table, "image", "name it with --image COLUMN")
-    if found["patient"] is None and columns.patient is None:
-        raise _unnamed(
-            table,
-            "patient",
-            "name it with --patient COLUMN, or --patient none if each image is its own patient",
-        )
-    labels = columns.labels
-    if labels is None:
-        taken = set(found.values())
-        labels = tuple(
-            cells.name
-            for cells in table.cells
-            if cells.name not in taken
-            and not cells.name.startswith("(column ")
-            and is_label_column(cells)
-        )
-    return TableColumns(**found, labels=labels)
-
-
-def _guess(table: TextTable, usual: tuple[str, ...]) -> str | None:
-    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in table.cells.columns}
-    return next((plain[name] for name in usual if name in plain), None)
-
-
-def _unnamed(table: TextTable, role: str, remedy: str) -> UsageError:
-    where = f"{table.path}, which has: {', '.join(table.cells.columns)}"
-    return UsageError(f"which column holds the {role} is not clear", where, remedy)
+    names = choose_findings(lists, roles.labels, f"{table.path}, column {roles.findings!r}")
+    complete = pl.repeat(True, len(lists), dtype=pl.Boolean, eager=True)
+    certain = pl.Series([None] * len(lists), dtype=pl.String)
+    return names, LabelColumns(labels_from_lists(lists, names, complete, policy), certain)
 
 
 def _locate(table: TextTable, cells: pl.Series, images: Path) -> tuple[pl.Series, pl.Series]:
@@ -178,11 +138,8 @@ def _studies(
     notes = []
     if name is not None and study.null_count():
         notes.append(f"{study.null_count()} rows without a study: each image is its own study")
-    pairs = pl.DataFrame({"patient": patient, "study": study}).drop_nulls().unique()
-    if pairs["study"].n_unique() < pairs.height:
-        study = patient + "/" + study
-        notes.append("study ids recur between patients: written as patient/study")
-    return study.fill_null(source), notes
+    study, recurring = distinct_studies(patient, study)
+    return study.fill_null(source), notes + recurring
 
 
 def _splits(table: TextTable, name: str | None) -> pl.Series:
@@ -196,16 +153,6 @@ def _splits(table: TextTable, name: str | None) -> pl.Series:
             f"use {', '.join(_SPLIT_OF)} or blank, or leave the column out with --split none",
         )
     return raw.replace_strict(_SPLIT_OF, return_dtype=pl.String)
-
-
-def _role_notes(roles: TableColumns, given: TableColumns) -> list[str]:
-    notes = []
-    for field in fields(roles):
-        found = getattr(roles, field.name)
-        shown = ", ".join(found) if isinstance(found, tuple) else found
-        origin = " (guessed)" if getattr(given, field.name) is None and found else ""
-        notes.append(f"{field.name}: {shown or 'no column'}{origin}")
-    return notes
 
 
 def _view_notes(frame: pl.DataFrame) -> list[str]:

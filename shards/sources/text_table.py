@@ -133,3 +133,15 @@ def _fitted(cells: list[str], width: int, where: str) -> list[str]:
             "the row is cut or has a delimiter too many; correct it, or save the table again",
         )
     return cells[:width]
+
+
+def read_text_lines(path: Path) -> list[str]:
+    """The lines of a plain text file, blanks around them and empty lines gone."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError("the list is not UTF-8 text", str(path), "download it again") from error
+    except OSError as error:
+        remedy = "copy or download the file again"
+        raise DataError(f"the list cannot be read: {error}", str(path), remedy) from error
+    return [line.strip() for line in lines if line.strip()]

@@ -18,7 +18,7 @@ from cxr_engine.shards import (
 )
 
 MakeTree = Callable[..., Any]  # returns the Tree of conftest.py
-SMALL = ShardOptions(size=32, jobs=1, shard_samples=6)
+SMALL = ShardOptions(size=32, jobs=1, shard_samples=6, allow_empty_val=True)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_unreadable_images_are_all_found_in_one_pass(make_tree: MakeTree, out: P
     tree = make_tree()
     for row in (1, 8, 14):
         (tree.images / tree.rows[row]["image"]).write_bytes(b"GIF89a")
-    options = ShardOptions(size=32, jobs=2, shard_samples=6, allow_missing=2)
+    options = ShardOptions(size=32, jobs=2, shard_samples=6, allow_missing=2, allow_empty_val=True)
     with pytest.raises(DataError, match="3 of 16 images are unreadable") as caught:
         build_shards(tree.read(), out, options)
     for line in (3, 10, 16):
@@ -53,7 +53,7 @@ def test_missing_and_unreadable_share_one_allowance(make_tree: MakeTree, out: Pa
     tree = make_tree()
     (tree.images / tree.rows[0]["image"]).unlink()
     (tree.images / tree.rows[1]["image"]).write_bytes(b"")
-    options = ShardOptions(size=32, jobs=1, allow_missing=1)
+    options = ShardOptions(size=32, jobs=1, allow_missing=1, allow_empty_val=True)
     with pytest.raises(DataError, match="2 of 16 images are missing and unreadable"):
         build_shards(tree.read(), out, options)
     assert not out.exists()
@@ -64,7 +64,9 @@ def test_an_empty_folder_of_images(make_tree: MakeTree, out: Path) -> None:
     for path in tree.images.iterdir():
         path.unlink()
     with pytest.raises(DataError, match="none of the 16 images is there") as caught:
-        build_shards(tree.read(), out, ShardOptions(jobs=1, allow_missing=100))
+        build_shards(
+            tree.read(), out, ShardOptions(jobs=1, allow_missing=None, allow_empty_val=True)
+        )
     assert str(tree.images) in caught.value.where
     assert not out.exists()
 
@@ -74,7 +76,9 @@ def test_no_readable_image_at_all(make_tree: MakeTree, out: Path) -> None:
     for path in tree.images.iterdir():
         path.write_bytes(b"x")
     with pytest.raises(DataError, match="no image is left"):
-        build_shards(tree.read(), out, ShardOptions(jobs=1, allow_missing=100))
+        build_shards(
+            tree.read(), out, ShardOptions(jobs=1, allow_missing=None, allow_empty_val=True)
+        )
     assert not out.exists()
 
 

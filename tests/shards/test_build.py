@@ -6,6 +6,7 @@ import errno
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from cxr_engine.shards import (
 )
 
 MakeTree = Callable[..., Any]  # returns the Tree of conftest.py
-SMALL = ShardOptions(size=32, jobs=1, shard_samples=6)
+SMALL = ShardOptions(size=32, jobs=1, shard_samples=6, allow_empty_val=True)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -64,7 +65,7 @@ def test_processes_and_row_order_do_not_change_a_byte(make_tree: MakeTree, tmp_p
     build_shards(tree.read(), tmp_path / "one", SMALL)
     tree.rows.reverse()
     tree.write()
-    two = ShardOptions(size=32, jobs=2, shard_samples=6)
+    two = ShardOptions(size=32, jobs=2, shard_samples=6, allow_empty_val=True)
     build_shards(tree.read(), tmp_path / "two", two)
     first, second = files(tmp_path / "one"), files(tmp_path / "two")
     assert len(first) > 4
@@ -75,7 +76,9 @@ def test_the_report_adds_up_and_is_what_is_on_disk(make_tree: MakeTree, tmp_path
     tree, out = make_tree(6), tmp_path / "out"
     (tree.images / tree.rows[3]["image"]).unlink()
     (tree.images / tree.rows[9]["image"]).write_bytes(b"\x89PNG\r\n\x1a\n")
-    report = build_shards(tree.read(), out, ShardOptions(size=32, jobs=1, allow_missing=2))
+    report = build_shards(
+        tree.read(), out, ShardOptions(size=32, jobs=1, allow_missing=2, allow_empty_val=True)
+    )
     assert (report.rows_read, report.rows_written) == (24, 22)
     assert report.dropped == {"missing": 1, "unreadable": 1}
     assert [(row.line, row.reason) for row in report.dropped_rows] == [
@@ -130,37 +133,67 @@ def test_an_empty_split_is_noted(make_tree: MakeTree, tmp_path: Path) -> None:
     assert list(report.splits) == ["train"]
 
 
+def test_pictures_that_come_out_nearly_black_are_noted_and_listed(
+    make_tree: MakeTree, tmp_path: Path
+) -> None:
+    tree = make_tree(2)
+    twelve_bits = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(twelve_bits).save(tree.images / tree.rows[5]["image"])
+    report = build_shards(tree.read(), tmp_path / "full", SMALL)
+    listed = report.to_dict()["warnings"]
+    assert (listed["pictures"], listed["listed"][0]["key"]) == (1, "p1_s2_lateral")
+    assert any(note.startswith("1 pictures to look at") for note in report.notes)
+    report = build_shards(tree.read(), tmp_path / "bits", replace(SMALL, window="bits"))
+    assert report.warnings == ()
+    windows = dict(read_manifest(tmp_path / "bits").frame.select("key", "window").iter_rows())
+    assert windows["p1_s2_lateral"] == "bits:12"
+
+
 def test_options_are_in_the_manifest_but_not_what_leaves_the_bytes_alone(
     make_tree: MakeTree, tmp_path: Path
 ) -> None:
     build_shards(make_tree(2).read(), tmp_path / "out", SMALL)
     assert read_manifest(tmp_path / "out").options == {
         "source": "table",
+        "uncertain": "unknown",
+        "blank": "unknown",
         "size": 32,
+        "renditions": [],
         "quality": 95,
         "fit": "squash",
+        "window": "full",
+        "encoding": "jpeg",
+        "keep_original": True,
         "val_fraction": 0.2,
         "seed": 0,
         "shard_samples": 6,
+        "limit": None,
     }
 
 
 def test_progress_counts_up_to_the_number_of_pictures(make_tree: MakeTree, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    build_shards(make_tree(2).read(), tmp_path / "out", SMALL, lambda *count: seen.append(count))
-    assert seen == [(done, 8) for done in range(1, 9)]
+    seen: list[tuple[str, int, int, int]] = []
+    tree = make_tree(2)
+    options = replace(SMALL, audit=True)
+    build_shards(tree.read(), tmp_path / "out", options, lambda *count: seen.append(count))
+    sharded = [tick for tick in seen if tick[0] == "sharded"]
+    assert [tick[1:3] for tick in sharded] == [(done, 8) for done in range(1, 9)]
+    assert sharded[-1][3] == sum(path.stat().st_size for path in tree.images.iterdir())
+    stored = int(read_manifest(tmp_path / "out").frame["size"].sum())
+    assert seen[-1] == ("audited", 8, 8, stored)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"size": 0}, {"quality": 101}, {"fit": "crop"}, {"val_fraction": 1.0},
-        {"shard_samples": 0}, {"jobs": 0}, {"allow_missing": -1},
+        {"sizes": 0}, {"quality": 101}, {"fit": "stretch"}, {"val_fraction": 1.0},
+        {"shard_samples": 0}, {"jobs": 0}, {"allow_missing": -1}, {"limit": 0},
+        {"encoding": "gif"}, {"window": "dark"},
     ],
 )  # fmt: skip
 def test_impossible_options_are_usage_errors_that_name_the_flag(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
-        ShardOptions(**wrong)
+        ShardOptions(**{name.replace("sizes", "size"): value for name, value in wrong.items()})
     (name,) = wrong
     assert caught.value.where == "--" + name.replace("_", "-")
 
@@ -168,7 +201,7 @@ def test_impossible_options_are_usage_errors_that_name_the_flag(wrong: dict[str,
 def test_a_run_that_is_interrupted_leaves_what_was_there(
     make_tree: MakeTree, tmp_path: Path
 ) -> None:
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(_what: str, done: int, _total: int, _n_bytes: int) -> None:
         if done == 10:  # in the second shard
             raise KeyboardInterrupt
 
@@ -197,7 +230,7 @@ def test_a_disk_that_fills_up_at_the_manifest_is_a_resource_error(
 def test_a_failure_after_the_last_shard_leaves_nothing(
     make_tree: MakeTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise DataError("no", "more", "paper")
 
     monkeypatch.setattr("cxr_engine.shards.build.write_manifest", fail)

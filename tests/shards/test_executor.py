@@ -46,12 +46,37 @@ def test_results_come_in_task_order_and_are_those_of_one_process(tmp_path: Path)
     counts: list[int] = []
     here = run_shards(tasks, 1)
     there = run_shards(
-        iter(tasks), 2, on_done=lambda shard: done.append(shard.name), on_samples=counts.append
+        iter(tasks),
+        2,
+        on_done=lambda shard: done.append(shard.name),
+        on_samples=lambda n, _: counts.append(n),
     )
     assert there == here
-    assert sorted(done) == [task.name for task in tasks]
+    assert done == [task.name for task in tasks]
     assert counts[-1] == 321
     assert counts == sorted(counts)
+
+
+def test_workers_share_a_shard_and_run_ahead_of_the_next(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path, (100, 20))
+    alone = run_shards(tasks, 1)
+    content = [Path(task.folder, task.name).read_bytes() for task in tasks]
+    workers: set[int] = set()
+
+    def look(n_samples: int, n_bytes: int) -> None:
+        workers.update(child.pid for child in active_children())
+
+    assert run_shards(tasks, 3, on_samples=look) == alone  # three workers, two shards
+    assert len(workers) == 3
+    assert [Path(task.folder, task.name).read_bytes() for task in tasks] == content
+
+
+def test_bytes_read_are_counted(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path, (3, 2))
+    counts: list[tuple[int, int]] = []
+    run_shards(tasks, 1, on_samples=lambda *count: counts.append(count))
+    size = (tmp_path / "picture.png").stat().st_size
+    assert counts == [(n, n * size) for n in range(1, 6)]
 
 
 def test_a_failing_task_reaches_the_caller_as_it_is(tmp_path: Path) -> None:
@@ -71,7 +96,7 @@ def test_a_dead_worker_is_a_resource_error(tmp_path: Path) -> None:
         **{name: getattr(tasks[1], name) for name in ShardTask.__slots__} | {"samples": (blocked,)}
     )
 
-    def kill(n_samples: int) -> None:
+    def kill(n_samples: int, n_bytes: int) -> None:
         if n_samples:  # the other task is done: both workers are up
             for child in active_children():
                 os.kill(child.pid, signal.SIGKILL)
@@ -89,10 +114,11 @@ from cxr_engine.shards import ShardOptions, TableColumns, build_shards, read_tab
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     table = read_table(folder / "t.csv", folder / "images", TableColumns(patient="none"))
-    def say(done, total):
+    def say(what, done, total, n_bytes):
         if done:
             print(done, flush=True)
-    build_shards(table, folder / "out", ShardOptions(jobs=2, shard_samples=200, size=2000), say)
+    options = ShardOptions(jobs=2, shard_samples=200, size=2000, allow_duplicates=True)
+    build_shards(table, folder / "out", options, say)
 """
 
 

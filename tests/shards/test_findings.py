@@ -7,11 +7,13 @@ import random
 import polars as pl
 import pytest
 
-from cxr_engine.shards.errors import DataError
+from cxr_engine.shards.errors import DataError, UsageError
 from cxr_engine.shards.findings import (
+    LabelPolicy,
     check_class_names,
     class_hash,
     is_label_column,
+    is_uncertain,
     parse_labels,
 )
 
@@ -69,3 +71,26 @@ def test_class_hash_depends_on_names_and_order() -> None:
 def test_class_lists_that_cannot_be_told_apart_are_refused(names: list[str]) -> None:
     with pytest.raises(DataError):
         check_class_names(names, "t.csv")
+
+
+def test_policies_decide_what_minus_one_and_blank_are() -> None:
+    cells = pl.Series("Mass", ["1", "0", "-1", "-1.0", "", None])
+    lines = pl.Series(range(6), dtype=pl.Int64)
+    expected = {
+        ("unknown", "unknown"): [1, 0, None, None, None, None],
+        ("positive", "unknown"): [1, 0, 1, 1, None, None],
+        ("negative", "negative"): [1, 0, 0, 0, 0, 0],
+        ("drop", "negative"): [1, 0, None, None, 0, 0],
+    }
+    for (uncertain, blank), labels in expected.items():
+        policy = LabelPolicy(uncertain=uncertain, blank=blank)
+        assert parse_labels(cells, lines, "t.csv", policy).to_list() == labels
+    assert is_uncertain(cells).to_list() == [False, False, True, True, False, False]
+
+
+@pytest.mark.parametrize("words", [{"uncertain": "maybe"}, {"blank": "drop"}])
+def test_a_policy_that_does_not_exist_is_refused_with_the_choices(words: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="is not a policy") as caught:
+        LabelPolicy(**words)
+    assert caught.value.where == f"--{next(iter(words))}"
+    assert "negative" in caught.value.remedy

@@ -20,6 +20,7 @@ from cxr_engine.shards.manifest import (
     ShardInfo,
     label_matrix,
     read_manifest,
+    rendition_columns,
     write_manifest,
 )
 
@@ -64,6 +65,25 @@ def test_what_is_written_is_read(written: Manifest) -> None:
     for field in ("class_names", "class_hash", "shards", "options", "hash", "folder"):
         assert getattr(again, field) == getattr(written, field)
     assert not list(written.folder.glob("*.partial"))
+
+
+def test_renditions_have_columns_of_their_own(written: Manifest, tmp_path: Path) -> None:
+    frame = make_frame().with_columns(
+        pl.lit(n).alias(name) for n, name in enumerate(rendition_columns((288, 144)))
+    )
+    again = write_manifest(tmp_path, frame, CLASSES, [SHARD], {}, renditions=(288, 144))
+    read = read_manifest(tmp_path)
+    assert read.renditions == again.renditions == (288, 144)
+    assert read.frame.equals(again.frame)
+    assert read.frame.schema["offset:288"] == pl.Int64
+    assert read.frame.schema["xxh3:144"] == pl.UInt64
+    only = read_manifest(tmp_path, ["key", "offset:288", "size:288", "xxh3:288"])
+    assert only.frame.width == 4
+    with pytest.raises(ValueError, match="no column 'offset:96'"):
+        read_manifest(tmp_path, ["offset:96"])
+    for renditions in ((), (288,), (288, 144, 96)):
+        with pytest.raises(ValueError, match="manifest columns differ"):
+            write_manifest(tmp_path, frame, CLASSES, [SHARD], {}, renditions=renditions)
 
 
 def test_the_same_data_set_gives_the_same_bytes(written: Manifest, tmp_path: Path) -> None:
@@ -217,7 +237,10 @@ def test_a_cut_manifest_is_refused(written: Manifest) -> None:
 
 def test_pages_carry_checksums(written: Manifest) -> None:
     content = bytearray((written.folder / MANIFEST).read_bytes())
-    value = content.index(b"k7s") if b"k7s" in content else len(content) // 3
+    keys = pq.read_metadata(written.folder / MANIFEST).row_group(0).column(0)
+    value = keys.data_page_offset + keys.total_compressed_size - 1  # the end of a page
+    if keys.has_dictionary_page:
+        value += keys.dictionary_page_offset - keys.data_page_offset
     content[value] ^= 1
     with pytest.raises(OSError, match=r"CRC|Corrupt|corrupt"):
         pq.read_table(pa.BufferReader(bytes(content)), page_checksum_verification=True)

@@ -72,7 +72,9 @@ def test_sharding_gives_the_gray_plane_of_every_picture(tmp_path: Path) -> None:
     source.mkdir()
     write_table(source, "Data_Entry_2017.csv")
     write_images(source, "images_{:03d}/images")
-    report = build_shards(read_nih(source), out, ShardOptions(size=32, jobs=1))
+    report = build_shards(
+        read_nih(source), out, ShardOptions(size=32, jobs=1, allow_empty_val=True)
+    )
     assert (report.rows_read, report.rows_written) == (4, 4)
     assert sorted(read_manifest(out).frame["key"]) == [row[0][:-4] for row in ROWS]
 
@@ -96,6 +98,22 @@ def test_one_official_list_alone_or_an_overlap_is_refused(tmp_path: Path) -> Non
         read_nih(tmp_path)
 
 
+def test_a_list_that_is_not_text_is_named(tmp_path: Path) -> None:
+    write_table(tmp_path, "Data_Entry_2017.csv")
+    (tmp_path / "train_val_list.txt").write_text("00000001_000.png\n")
+    (tmp_path / "test_list.txt").write_bytes(b"\xff\xfe0\x000\x00")
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        read_nih(tmp_path)
+    assert caught.value.where.endswith("test_list.txt")
+
+
+def test_an_image_named_twice_is_refused_by_its_lines(tmp_path: Path) -> None:
+    write_table(tmp_path, "Data_Entry_2017.csv", (*ROWS, ROWS[1]))
+    with pytest.raises(DataError, match="repeats itself in 2 rows") as caught:
+        read_nih(tmp_path)
+    assert caught.value.where.endswith("lines 3 and 6")
+
+
 def test_an_unknown_finding_names_the_nearest(tmp_path: Path) -> None:
     rows = (*ROWS[:2], ("00000002_000.png", "Mass|Pleural Thickening", "0", "2", "PA"))
     write_table(tmp_path, "Data_Entry_2017.csv", rows)
@@ -106,7 +124,7 @@ def test_an_unknown_finding_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_missing_table_and_a_foreign_one_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no Data_Entry_2017_v2020\.csv"):
+    with pytest.raises(DataError, match=r"lacks Data_Entry_2017_v2020\.csv"):
         read_nih(tmp_path)
     (tmp_path / "Data_Entry_2017.csv").write_text("path,label\na.png,1\n")
     with pytest.raises(DataError, match="no column 'Image Index'"):
@@ -116,7 +134,7 @@ def test_a_missing_table_and_a_foreign_one_are_named(tmp_path: Path) -> None:
 def test_an_image_index_with_a_folder_is_refused(tmp_path: Path) -> None:
     rows = (ROWS[0], ("../../secret.png", "Mass", "0", "2", "PA"))
     write_table(tmp_path, "Data_Entry_2017.csv", rows)
-    with pytest.raises(DataError, match="not a file name"):
+    with pytest.raises(DataError, match="not the name of an image"):
         read_nih(tmp_path)
 
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from cxr_engine.shards.errors import DataError, UsageError
-from cxr_engine.shards.split import assign_splits
+from cxr_engine.shards.split import assign_splits, check_val
 
 
 def rows(patients: list[str], splits: list[str | None]) -> pl.DataFrame:
@@ -77,3 +77,33 @@ def test_one_leak_among_100_000_rows_is_found() -> None:
 def test_impossible_shares_are_refused(share: float) -> None:
     with pytest.raises(UsageError):
         assign_splits(unsplit(3), share, 0)
+
+
+def labelled(splits: list[str | None], labels: list[int | None]) -> pl.DataFrame:
+    patients = [f"p{number}" for number in range(len(splits))]
+    return rows(patients, splits).with_columns(pl.Series("label:Mass", labels, pl.Int8))
+
+
+def test_a_class_whose_positives_all_fell_to_train_is_an_error_that_says_how_many() -> None:
+    # p4 and the others of "vvttvvvv" above: val has p0, p1 and p4 to p7.
+    before = labelled([None] * 8, [0, 0, 1, 1, 0, None, 0, 0])
+    with pytest.raises(DataError, match="1 of 1 classes have no positive") as caught:
+        check_val(before, assign_splits(before, 0.5, 0), ["Mass"], "t.csv")
+    assert caught.value.where == "t.csv: Mass (2 in train)"
+    assert "--seed" in caught.value.remedy
+    assert "--allow-empty-val" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("splits", "labels"),
+    [
+        ([None] * 8, [1, 0, 1, 0, 0, 0, 0, 0]),  # a positive in val
+        ([None] * 8, [1, 0, 0, 0, 0, 0, 0, 0]),  # in val only
+        ([None] * 8, [0] * 8),  # none at all
+        ([None, None, "train", None, "val", None, None, None], [0, 0, 1, 0, 0, 0, 0, 0]),
+        (["train", "test"] * 4, [1, 0] * 4),  # official, without a validation split
+    ],
+)
+def test_other_splits_are_accepted(splits: list[str | None], labels: list[int | None]) -> None:
+    before = labelled(splits, labels)
+    check_val(before, assign_splits(before, 0.5, 0), ["Mass"], "t.csv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ from typing import Any
 import pytest
 
 from cxr_engine.shards.errors import DataError, UsageError
-from cxr_engine.shards.sources.table import TableColumns, read_table
+from cxr_engine.shards.findings import LabelPolicy
+from cxr_engine.shards.sources.table import read_table
+from cxr_engine.shards.sources.table_columns import TableColumns
 
 MakeTree = Callable[..., Any]  # returns the Tree of conftest.py
 
@@ -144,3 +148,74 @@ def test_unknown_view_positions_are_said(make_tree: MakeTree) -> None:
     tree = make_tree(1)
     tree.rows[0]["view"] = "Axial"
     assert "view positions taken as unknown: 'Axial' (1)" in tree.write().read().notes
+
+
+def test_columns_of_lists_are_guessed_where_no_column_holds_labels(make_tree: MakeTree) -> None:
+    tree = make_tree(1)
+    lists = ("Mass | Edema", "", "normal", "Edema")
+    for row, cell in zip(tree.rows, lists, strict=True):
+        del row["Mass"], row["Edema"]
+        row |= {"Finding Labels": cell, "findings": "The heart is | of normal size."}
+    table = tree.write().read()
+    assert table.class_names == ("Edema", "Mass", "normal")
+    assert table.frame["label:Edema"].to_list() == [1, None, 0, 1]
+    assert "findings: Finding Labels (guessed)" in table.notes
+    negative = read_table(tree.csv, tree.images, policy=LabelPolicy(blank="negative"))
+    assert negative.frame["label:Edema"].to_list() == [1, 0, 0, 1]
+    chosen = TableColumns(findings="Finding Labels", labels=("Mass",))
+    assert read_table(tree.csv, tree.images, chosen).class_names == ("Mass",)
+    wrong = TableColumns(findings="Finding Labels", labels=("Maas",))
+    with pytest.raises(UsageError, match="no image has the finding 'Maas'") as caught:
+        read_table(tree.csv, tree.images, wrong)
+    assert "'Mass'" in caught.value.remedy
+
+
+def test_a_column_of_zeros_and_ones_named_labels_is_a_class(make_tree: MakeTree) -> None:
+    tree = make_tree(1)
+    for row in tree.rows:
+        del row["Edema"]
+        row["labels"] = row.pop("Mass")
+    assert tree.write().read().class_names == ("labels",)
+
+
+def test_uncertain_labels_follow_the_policy(make_tree: MakeTree) -> None:
+    tree = make_tree(2)  # Edema: 0 and 1 twice each, then two blanks and two -1
+    for uncertain, label in (("unknown", None), ("positive", 1), ("negative", 0)):
+        table = read_table(tree.csv, tree.images, policy=LabelPolicy(uncertain=uncertain))
+        assert table.frame["label:Edema"].to_list() == [0, 0, 1, 1, None, None, label, label]
+    dropped = read_table(tree.csv, tree.images, policy=LabelPolicy(uncertain="drop"))
+    assert dropped.frame.height == 6
+    assert [(row.line, row.reason) for row in dropped.dropped] == [
+        (8, "uncertain"),
+        (9, "uncertain"),
+    ]
+
+
+def test_bits_of_the_pixels_are_read_where_the_table_has_them(make_tree: MakeTree) -> None:
+    tree = make_tree(1)
+    for row, bits in zip(tree.rows, ("12.0", "", "8", "16"), strict=True):
+        row["bits_stored"] = bits
+    assert tree.write().read().frame["bits_stored"].to_list() == [12, None, 8, 16]
+    tree.rows[2]["bits_stored"] = "many"
+    with pytest.raises(DataError, match="'many' is not a number of bits"):
+        tree.write().read()
+
+
+def test_the_iu_table_keeps_its_pairs_of_views(real_data: Path, tmp_path: Path) -> None:
+    csv_path = real_data / "tables" / "iu_xray_7470.csv.gz"
+    with gzip.open(csv_path, "rt", newline="") as file:
+        rows = list(csv.DictReader(file))
+    pairs: dict[str, list[str]] = {}
+    for row in rows:
+        side = "lateral" if row["view"] == "Lateral" else "frontal"
+        pairs.setdefault(row["study_id"], []).append(side)
+    table = read_table(csv_path, tmp_path)
+    frame = table.frame
+    assert (frame.height, frame["study"].n_unique()) == (7470, 3851)
+    found = dict(frame.group_by("study").agg("view").iter_rows())
+    assert {study: sorted(views) for study, views in found.items()} == {
+        study: sorted(views) for study, views in pairs.items()
+    }
+    assert sum(set(views) == {"frontal", "lateral"} for views in found.values()) > 3300
+    assert len(table.class_names) == 121
+    assert frame["label:normal"].sum() == sum("normal" in r["labels"].split("|") for r in rows)

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,18 @@ import xxhash
 from PIL import Image
 
 from cxr_engine.shards.errors import ResourceError
-from cxr_engine.shards.image import ImageOptions
-from cxr_engine.shards.writer import Sample, ShardTask, write_shard
+from cxr_engine.shards.image import ImageOptions, StoredImage
+from cxr_engine.shards.writer import (
+    Dropped,
+    Sample,
+    ShardResult,
+    ShardTask,
+    convert,
+    write_shard,
+)
 
 
-def make_task(folder: Path, n_samples: int = 3) -> ShardTask:
+def make_task(folder: Path, n_samples: int = 3, **options: object) -> ShardTask:
     samples = []
     for row in range(n_samples):
         path = folder / f"picture{row}.jpg"  # a PNG in truth
@@ -27,7 +35,16 @@ def make_task(folder: Path, n_samples: int = 3) -> ShardTask:
         Image.fromarray(pixels).save(path, format="PNG")
         samples.append(
             Sample(
-                row, f"key{row}", str(path), "pä", f"s{row}", "frontal", "PA", "train", None, (1, None)
+                row,
+                f"key{row}",
+                str(path),
+                "pä",
+                f"s{row}",
+                "frontal",
+                "PA",
+                "train",
+                None,
+                (1, None),
             )
         )
     out = folder / "out"
@@ -38,17 +55,17 @@ def make_task(folder: Path, n_samples: int = 3) -> ShardTask:
         samples=tuple(samples),
         class_names=("Mass", "Edema"),
         class_hash="c0ffee",
-        image=ImageOptions(size=16, quality=90),
+        image=ImageOptions(**{"size": 16, "quality": 90, **options}),
     )
 
 
-def no_tick() -> None:
-    pass
+def write(task: ShardTask) -> ShardResult:
+    return write_shard(task, (convert(sample, task.image) for sample in task.samples))
 
 
 def test_members_lie_where_the_result_says(tmp_path: Path) -> None:
     task = make_task(tmp_path)
-    result = write_shard(task, no_tick)
+    result = write(task)
     content = Path(task.folder, task.name).read_bytes()
     assert (result.bytes, result.xxh3) == (len(content), xxhash.xxh3_64_hexdigest(content))
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
@@ -66,7 +83,7 @@ def test_members_lie_where_the_result_says(tmp_path: Path) -> None:
 
 def test_bytes_equal_those_of_webdatasets_own_writer(tmp_path: Path) -> None:
     task = make_task(tmp_path)
-    write_shard(task, no_tick)
+    write(task)
     ours = Path(task.folder, task.name).read_bytes()
     buffer = io.BytesIO()
     with (
@@ -79,9 +96,48 @@ def test_bytes_equal_those_of_webdatasets_own_writer(tmp_path: Path) -> None:
     assert ours == buffer.getvalue()
 
 
+@pytest.mark.parametrize(("encoding", "suffix"), [("jpeg", "jpg"), ("png8", "png")])
+def test_renditions_lie_between_the_picture_and_its_json(
+    tmp_path: Path, encoding: str, suffix: str
+) -> None:
+    task = make_task(tmp_path, n_samples=2, renditions=(12, 8), encoding=encoding)
+    result = write(task)
+    content = Path(task.folder, task.name).read_bytes()
+    names = [f"key{n}.{end}" for n in range(2) for end in
+             (suffix, f"12.{suffix}", f"8.{suffix}", "json")]  # fmt: skip
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        assert tar.getnames() == names
+    for member in result.members:
+        columns = member.columns()
+        for side in (12, 8):
+            offset, size = columns[f"offset:{side}"], columns[f"size:{side}"]
+            payload = content[offset : offset + size]
+            assert columns[f"xxh3:{side}"] == xxhash.xxh3_64_intdigest(payload)
+            with Image.open(io.BytesIO(payload)) as image:
+                assert image.size == (side, side)
+
+
+def test_plain_webdataset_groups_renditions_with_their_sample(tmp_path: Path) -> None:
+    task = make_task(tmp_path, n_samples=2, renditions=(8,))
+    write(task)
+    path = str(Path(task.folder, task.name))
+    samples = list(webdataset.WebDataset(path, shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == ["key0", "key1"]
+    assert all({"jpg", "8.jpg", "json"} <= sample.keys() for sample in samples)
+
+
+def test_columns_are_those_of_the_manifest_and_duplicates_stay_out(tmp_path: Path) -> None:
+    (member,) = write(make_task(tmp_path, n_samples=1)).members
+    assert set(member.columns()) == {
+        "member", "offset", "size", "xxh3", "height", "width", "source_height", "source_width",
+        "bits", "window",
+    }  # fmt: skip
+    assert member.source_xxh3 == xxhash.xxh3_64_intdigest((tmp_path / "picture0.jpg").read_bytes())
+
+
 def test_headers_carry_nothing_of_this_machine(tmp_path: Path) -> None:
     task = make_task(tmp_path)
-    write_shard(task, no_tick)
+    write(task)
     with tarfile.open(Path(task.folder, task.name)) as tar:
         for info in tar:
             assert (info.mtime, info.uid, info.gid, info.uname, info.gname) == (0, 0, 0, "", "")
@@ -90,7 +146,7 @@ def test_headers_carry_nothing_of_this_machine(tmp_path: Path) -> None:
 
 def test_json_says_what_the_row_says(tmp_path: Path) -> None:
     task = make_task(tmp_path, n_samples=1)
-    write_shard(task, no_tick)
+    write(task)
     with tarfile.open(Path(task.folder, task.name)) as tar:
         assert json.load(tar.extractfile("key0.json")) == {
             "key": "key0",
@@ -110,7 +166,7 @@ def test_unreadable_pictures_are_dropped_with_their_reason(tmp_path: Path) -> No
     task = make_task(tmp_path)
     Path(task.samples[0].path).write_bytes(b"no picture")
     Path(task.samples[2].path).unlink()
-    result = write_shard(task, no_tick)
+    result = write(task)
     assert [member.row for member in result.members] == [1]
     assert [(drop.row, drop.reason) for drop in result.dropped] == [
         (0, "unreadable"),
@@ -122,7 +178,7 @@ def test_unreadable_pictures_are_dropped_with_their_reason(tmp_path: Path) -> No
 def test_a_shard_without_any_readable_picture_is_not_there(tmp_path: Path) -> None:
     task = make_task(tmp_path, n_samples=1)
     Path(task.samples[0].path).write_bytes(b"")
-    assert not write_shard(task, no_tick).members
+    assert not write(task).members
     assert not list(Path(task.folder).iterdir())
 
 
@@ -130,14 +186,16 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     task = make_task(tmp_path)
     seen = []
 
-    def interrupt() -> None:
-        seen.append([path.name for path in Path(task.folder).iterdir()])
-        if len(seen) == 2:
-            raise KeyboardInterrupt
+    def interrupted() -> Iterator[StoredImage | Dropped]:
+        for sample in task.samples:
+            seen.append([path.name for path in Path(task.folder).iterdir()])
+            if len(seen) == 3:
+                raise KeyboardInterrupt
+            yield convert(sample, task.image)
 
     with pytest.raises(KeyboardInterrupt):
-        write_shard(task, interrupt)
-    assert seen == [["train-000000.tar.partial"]] * 2
+        write_shard(task, interrupted())
+    assert seen == [["train-000000.tar.partial"]] * 3
     assert not list(Path(task.folder).iterdir())
 
 
@@ -151,5 +209,5 @@ def test_a_full_disk_is_a_resource_error_and_leaves_nothing(
 
     monkeypatch.setattr("cxr_engine.shards.publish.os.fsync", full)
     with pytest.raises(ResourceError, match="No space left"):
-        write_shard(task, no_tick)
+        write(task)
     assert not list(Path(task.folder).iterdir())

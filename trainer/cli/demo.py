@@ -40,8 +40,8 @@ def demo(
 
     from cxr_engine.engine import LoaderConfig
     from cxr_engine.shards import ShardOptions, TableColumns, UsageError, read_table
+    from cxr_engine.trainer.cli.account import build_with_progress
     from cxr_engine.trainer.cli.evaluate import metrics_table
-    from cxr_engine.trainer.cli.shard import build_with_progress
     from cxr_engine.trainer.evaluate import averages, evaluate
     from cxr_engine.trainer.predictions import read_predictions
     from cxr_engine.trainer.recipe import load_recipe
@@ -59,7 +59,14 @@ def demo(
         if images is None:
             table = _draw(out / "drawn", count, seed, reporter)
         reporter.talk(f"2 of 4  sharding {table.frame.height} pictures into {out / 'shards'}")
-        options = ShardOptions(size=_STORED_SIZE, seed=seed, shard_samples=250)
+        # A first look puts up with what `shard` refuses: rare findings go without positives.
+        options = ShardOptions(
+            size=_STORED_SIZE,
+            seed=seed,
+            shard_samples=250,
+            allow_duplicates=True,
+            allow_empty_val=True,
+        )
         report = build_with_progress(table, out / "shards", options, reporter)
         sheet = LoaderConfig(image_size=_STORED_SIZE, channels=1, augment="cxr-lt-2024", seed=seed)
         contact_sheet(

@@ -26,17 +26,26 @@ def evaluate(
     run: Annotated[
         str | None, typer.Option(help="A run in the folder; by default the last one.")
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these classes, by name: A,B,… or nih, chexpert, cxr-lt-2024-task2, …"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Metrics of saved predictions; no model is run.
 
-    Example: cxr-engine evaluate runs/stage-training --run model3
+    Example: cxr-engine evaluate runs/stage-training --run model3 --classes cxr-lt-2024-task2
     """
-    from cxr_engine.trainer.evaluate import averages, find_predictions
+    from cxr_engine.shards.label_maps import class_list
+    from cxr_engine.trainer.evaluate import averages, find_predictions, select_classes
     from cxr_engine.trainer.evaluate import evaluate as evaluate_predictions
     from cxr_engine.trainer.predictions import read_predictions
 
     predictions = read_predictions(find_predictions(path, run))
+    if classes is not None:
+        predictions = select_classes(predictions, class_list(classes))
     per_class = evaluate_predictions(predictions)
     if as_json:
         typer.echo(json.dumps(_document(per_class, predictions.facts), indent=1))

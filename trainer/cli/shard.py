@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from cxr_engine.trainer.cli.account import (
+    build_with_progress,
+    estimate_lines,
+    estimate_with_progress,
+    report_lines,
+)
 from cxr_engine.trainer.cli.progress import Reporter
+from cxr_engine.trainer.cli.sources import Source, SourceFlags, read_source
 
-if TYPE_CHECKING:
-    from cxr_engine.shards import Report, ShardOptions, SourceTable, TableColumns
-
+_IMAGES = "Images"
+_ROWS = "Rows and splits"
+_CHECKS = "What is put up with, and checks"
+_LABELS = "Labels (as SOURCE takes them)"
 _TABLE = "Columns, for SOURCE table (guessed for usual names)"
-
-
-class Source(StrEnum):
-    """The layouts that can be read."""
-
-    table = "table"
-    nih = "nih"
 
 
 class Fit(StrEnum):
@@ -29,6 +30,15 @@ class Fit(StrEnum):
 
     squash = "squash"
     pad = "pad"
+    crop = "crop"
+
+
+class Encoding(StrEnum):
+    """How a picture is stored."""
+
+    jpeg = "jpeg"
+    png8 = "png8"
+    png16 = "png16"
 
 
 def _column(help_text: str) -> typer.models.OptionInfo:
@@ -39,40 +49,172 @@ def shard(
     source: Annotated[
         Source,
         typer.Argument(
-            metavar="SOURCE", help="table: any CSV and its pictures; nih: ChestX-ray14."
+            metavar="SOURCE",
+            help=f"{', '.join(Source)}; auto looks at the folder, table is any CSV and its pictures.",
         ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="IN", help="The folder as downloaded.")],
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="A folder that is empty or does not exist.")
     ],
-    size: Annotated[
-        int, typer.Option(min=16, max=4096, help="Side of the stored pictures in pixels.")
-    ] = 576,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 95,
+    sizes: Annotated[
+        str,
+        typer.Option(
+            "--sizes",
+            "--size",
+            metavar="PIXELS,…",
+            help="Side of the stored pictures; of several, smaller ones are copies beside the "
+            "largest, for stages that train on small pictures.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = "576",
+    quality: Annotated[
+        int, typer.Option(min=1, max=100, help="JPEG quality.", rich_help_panel=_IMAGES)
+    ] = 95,
     fit: Annotated[
-        Fit, typer.Option(help="squash ignores the aspect ratio, pad adds black.")
+        Fit,
+        typer.Option(
+            help="squash ignores the aspect ratio, pad adds black, crop keeps the middle.",
+            rich_help_panel=_IMAGES,
+        ),
     ] = Fit.squash,
+    window: Annotated[
+        str,
+        typer.Option(
+            help="What becomes black and white of more than 8 bits: full, bits (the significant "
+            "ones), percentile:LOW-HIGH, dicom (the file's own).",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = "full",
+    encoding: Annotated[
+        Encoding, typer.Option(help="png8 and png16 are lossless.", rich_help_panel=_IMAGES)
+    ] = Encoding.jpeg,
+    keep_original: Annotated[
+        bool,
+        typer.Option(
+            help="Keep the bytes of a picture that is what is asked already.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = True,
     val_fraction: Annotated[
         float,
         typer.Option(
-            min=0.0, max=0.9, help="Share of patients for validation, if IN has no split."
+            min=0.0,
+            max=0.9,
+            help="Share of patients for validation, if IN has no split.",
+            rich_help_panel=_ROWS,
         ),
     ] = 0.2,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the split and of the order in the shards.")
+        int,
+        typer.Option(
+            min=0,
+            help="Seed of the split, of --limit and of the order in the shards.",
+            rich_help_panel=_ROWS,
+        ),
     ] = 0,
-    shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard at most.")] = 1000,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="A first try: whole patients until they bring this many pictures.",
+            rich_help_panel=_ROWS,
+        ),
+    ] = None,
+    shard_samples: Annotated[
+        int, typer.Option(min=1, help="Samples in a shard at most.", rich_help_panel=_ROWS)
+    ] = 1000,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="SHARDS",
+            help="A data set whose patients must not be in other splits here; repeatable.",
+            rich_help_panel=_CHECKS,
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="Missing or unreadable pictures that are dropped rather than fatal.",
+            rich_help_panel=_CHECKS,
+        ),
+    ] = "0",
+    allow_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--allow-duplicates",
+            help="Identical pictures of different patients are kept rather than fatal.",
+            rich_help_panel=_CHECKS,
+        ),
+    ] = False,
+    allow_empty_val: Annotated[
+        bool,
+        typer.Option(
+            "--allow-empty-val",
+            help="Classes may be without positives in the validation split made here.",
+            rich_help_panel=_CHECKS,
+        ),
+    ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Decode each written picture once more from its shard.",
+            rich_help_panel=_CHECKS,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Count rows, estimate bytes and time, and write nothing."),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; all processors by default.")
     ] = None,
-    allow_missing: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Missing or unreadable pictures that are dropped rather than fatal."
-        ),
-    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAMES",
+            help="mimic, dicom: the file of labels; table, padchest: names of classes, with commas "
+            "(by default all columns that hold 1, 0, -1; all labels).",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    uncertain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="Labels of -1: unknown, positive, negative, or drop the row.",
+            show_default="unknown",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    blank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="Blank labels: unknown or negative.",
+            show_default="unknown",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    removal: Annotated[
+        bool | None,
+        typer.Option(
+            help="cxr-lt-2026: leave out what the official removal list names.",
+            show_default="removal",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    id_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="dicom: a secret key; patient and study ids become keyed hashes.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
     table: Annotated[
         Path | None,
         typer.Option(help="The CSV; by default the only one in IN.", rich_help_panel=_TABLE),
@@ -82,89 +224,87 @@ def shard(
     study: Annotated[str | None, _column("The study.")] = None,
     view: Annotated[str | None, _column("The view position: PA, AP, LATERAL.")] = None,
     split: Annotated[str | None, _column("The split: train, val, test, dev.")] = None,
-    labels: Annotated[
-        str | None, _column("Labels, with commas; by default all that hold 1, 0, -1.")
-    ] = None,
+    bits: Annotated[str | None, _column("Significant bits of the pixels.")] = None,
+    findings: Annotated[str | None, _column("Positive findings in one cell: Mass|Nodule.")] = None,
 ) -> None:
     """Make shards of a data set; every row is accounted for, and the manifest is written last.
 
     Example: cxr-engine shard table my-xrays shards --labels "Mass,Nodule"
     """
-    from cxr_engine.shards import ShardOptions, TableColumns
+    from cxr_engine.shards import ShardOptions
 
+    *renditions, size = _parse_sizes(sizes)
     options = ShardOptions(
         size=size,
+        renditions=tuple(renditions),
         quality=quality,
         fit=fit.value,
+        window=window,
+        encoding=encoding.value,
+        keep_original=keep_original,
         val_fraction=val_fraction,
         seed=seed,
         shard_samples=shard_samples,
+        limit=limit,
         jobs=jobs,
-        allow_missing=allow_missing,
+        allow_missing=_parse_allowance(allow_missing),
+        allow_duplicates=allow_duplicates,
+        allow_empty_val=allow_empty_val,
+        audit=audit,
+        against=tuple(against or ()),
     )
-    columns = TableColumns(
+    flags = SourceFlags(
+        table=table,
         image=image,
         patient=patient,
         study=study,
         view=view,
         split=split,
-        labels=tuple(name.strip() for name in labels.split(",")) if labels else None,
+        bits=bits,
+        findings=findings,
+        labels=labels,
+        uncertain=uncertain,
+        blank=blank,
+        removal=removal,
+        id_key=id_key,
     )
     with Reporter() as reporter:
-        rows = _read(source, folder, table, columns)
-        report = build_with_progress(rows, out, options, reporter)
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=1))
-        return
-    dropped = ", ".join(f"{n} {reason}" for reason, n in report.dropped.items() if n)
-    typer.echo(
-        f"{report.rows_read} rows read, {report.rows_written} written, dropped: {dropped or 'none'}"
-    )
-    for name, counts in report.splits.items():
-        typer.echo(f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
-    typer.echo(
-        f"{len(report.classes)} classes, {report.shards} shards, {report.bytes / 1e6:.1f} MB in {out}"
-    )
+        rows = read_source(source, folder, flags)
+        if source is Source.auto:
+            reporter.talk(f"source: {rows.name} (detected)")
+        if dry_run:
+            estimate = estimate_with_progress(rows, out, options, reporter)
+        else:
+            report = build_with_progress(rows, out, options, reporter)
+    if dry_run:
+        document, lines = estimate.to_dict(), estimate_lines(estimate)
+    else:
+        document, lines = report.to_dict(), report_lines(report, out)
+    typer.echo(json.dumps(document, indent=1) if as_json else "\n".join(lines))
+    if dry_run:
+        estimate.check_room(out)
 
 
-def build_with_progress(
-    table: SourceTable, out: Path, options: ShardOptions, reporter: Reporter
-) -> Report:
-    """`build_shards`, with what was guessed, how far it is and what is odd on stderr."""
-    from cxr_engine.shards import build_shards
-
-    for note in table.notes:
-        reporter.talk(note)
-    report = build_shards(
-        table, out, options, lambda done, total: reporter.tick(done, total, "pictures sharded")
-    )
-    for note in report.notes:
-        if note not in table.notes:
-            reporter.talk(note)
-    return report
-
-
-def _read(source: Source, folder: Path, table: Path | None, columns: TableColumns) -> SourceTable:
-    from cxr_engine.shards import TableColumns, UsageError, read_nih, read_table
-
-    if source is Source.table:
-        return read_table(table or _only_table(folder), folder, columns)
-    if table is not None or columns != TableColumns():
-        raise UsageError(
-            f"--table and the column options are for SOURCE table, not {source}",
-            f"cxr-engine shard {source}",
-            "leave them out, or shard it as a table",
-        )
-    return read_nih(folder)
-
-
-def _only_table(folder: Path) -> Path:
+def _parse_sizes(text: str) -> list[int]:
+    """Sides in pixels, the largest last."""
     from cxr_engine.shards import UsageError
 
-    tables = sorted(p for p in folder.glob("*") if p.name.lower().endswith((".csv", ".csv.gz")))
-    if len(tables) != 1:
-        found = ", ".join(p.name for p in tables) or "none"
+    try:
+        return sorted(int(side) for side in text.split(","))
+    except ValueError as error:
         raise UsageError(
-            "which table?", f"{folder}, tables in it: {found}", "name it: --table FILE"
-        )
-    return tables[0]
+            f"{text!r} is not a list of sizes", "--sizes", "give pixels with commas: 288,576"
+        ) from error
+
+
+def _parse_allowance(text: str) -> int | None:
+    """A number of rows, or None for all."""
+    from cxr_engine.shards import UsageError
+
+    if text == "all":
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise UsageError(
+        f"{text!r} is not a number of pictures", "--allow-missing", "give a number, or all"
+    )

@@ -35,6 +35,10 @@ def train(
     override: Annotated[
         list[str] | None, typer.Option("-o", help="Change the recipe, such as stage.2.epochs=3.")
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Split train and val anew by patient: GroupKFold.")
+    ] = None,
+    fold: Annotated[int, typer.Option(min=0, help="Which of the folds validates.")] = 0,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
@@ -48,7 +52,10 @@ def train(
     from cxr_engine.trainer.schedule import run_context, runs_of
     from cxr_engine.trainer.schedule import train as train_runs
 
-    resolved = load_recipe(recipe, tuple(override or ()))
+    overrides = list(override or ())
+    if folds is not None:
+        overrides.append(f"defaults.loader.folds={{n={folds}, fold={fold}}}")
+    resolved = load_recipe(recipe, tuple(overrides))
     names = runs_of(resolved, stage, run)
     with Reporter() as reporter:
         context = run_context(
