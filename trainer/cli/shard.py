@@ -211,7 +211,7 @@ def shard(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="dicom: a secret key; patient and study ids become keyed hashes.",
+            help="dicom: a secret key; patient, study and picture ids become keyed hashes.",
             rich_help_panel=_LABELS,
         ),
     ] = None,
