@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice, tee
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from threading import Thread
 
 from cxr_engine.shards.errors import ResourceError
@@ -95,15 +96,30 @@ def _in_order(pool: Executor, tasks: Iterable[ShardTask], ahead: int) -> Iterato
     )
     queue: deque[Future[list[_Image]]] = deque()
     while True:
-        queue.extend(pool.submit(_convert, *chunk) for chunk in islice(chunks, ahead - len(queue)))
+        with _deaf_children():
+            more = islice(chunks, ahead - len(queue))
+            queue.extend(pool.submit(_convert, *chunk) for chunk in more)
         if not queue:
             return
         yield from queue.popleft().result()
 
 
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started inside never hear Ctrl-C, not even while they start; we hear it afterwards.
+
+    It reaches the whole process group, but the parent alone decides and cancels the rest.
+    """
+    # Started inside, the tracker would unblock the signal.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group; the parent alone decides and cancels the rest.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_leave_with_parent, daemon=True).start()
 
 
