@@ -14,7 +14,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -m "not gpu and not slow"
 
 test-all: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --faults 200
 
 lint: types $(READY)
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cxr_engine.shards.build import build_shards
+    from cxr_engine.shards.check import Problem
     from cxr_engine.shards.errors import DataError, IntegrityError, ResourceError, UsageError
     from cxr_engine.shards.estimate import Estimate, estimate_shards
     from cxr_engine.shards.findings import (
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from cxr_engine.shards.sources.table_columns import TableColumns
     from cxr_engine.shards.split import SPLITS
     from cxr_engine.shards.store import LocalStore
+    from cxr_engine.shards.tar import TarError, TarMember, walk
+    from cxr_engine.shards.verify import VerifyReport, verify_shards
     from cxr_engine.shards.views import VIEWS, view_of
 
 __all__ = [
@@ -60,13 +63,17 @@ __all__ = [
     "LabelPolicy",
     "LocalStore",
     "Manifest",
+    "Problem",
     "Report",
     "ResourceError",
     "ShardInfo",
     "ShardOptions",
     "SourceTable",
     "TableColumns",
+    "TarError",
+    "TarMember",
     "UsageError",
+    "VerifyReport",
     "build_shards",
     "check_leaks",
     "class_hash",
@@ -81,12 +88,15 @@ __all__ = [
     "read_nih",
     "read_padchest",
     "read_table",
+    "verify_shards",
     "view_of",
+    "walk",
     "write_manifest",
 ]
 
 _HOMES = {
     "build": ("build_shards",),
+    "check": ("Problem",),
     "errors": (
         "DataError",
         "IntegrityError",
@@ -128,6 +138,15 @@ _HOMES = {
     "sources.table_columns": ("TableColumns",),
     "split": ("SPLITS",),
     "store": ("LocalStore",),
+    "tar": (
+        "TarError",
+        "TarMember",
+        "walk",
+    ),
+    "verify": (
+        "VerifyReport",
+        "verify_shards",
+    ),
     "views": (
         "VIEWS",
         "view_of",

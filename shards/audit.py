@@ -11,6 +11,7 @@ import polars as pl
 import xxhash
 from PIL import Image
 
+from cxr_engine.shards.decode import DAMAGE
 from cxr_engine.shards.errors import IntegrityError
 
 _ROWS = 64  # a thread takes at a time
@@ -57,7 +58,7 @@ def _audit(folder: Path, rows: pl.DataFrame, renditions: Sequence[int]) -> tuple
                 file.seek(offset)
                 data = file.read(size)
                 n_bytes += size
-                if wrong := _difference(data, xxh3, shape):
+                if wrong := difference(data, xxh3, shape):
                     raise IntegrityError(
                         f"a picture is not as it was written: {wrong}",
                         f"{folder / row['shard']}, sample {row['key']}, byte {offset}",
@@ -76,13 +77,16 @@ def _pictures(
         yield offset, size, xxh3, (side, side)
 
 
-def _difference(data: bytes, xxh3: int, shape: tuple[int, int]) -> str | None:
+def difference(data: bytes, xxh3: int, shape: tuple[int, int]) -> str | None:
+    """How a stored picture differs from its hash or its (height, width); None if it does not."""
     if xxhash.xxh3_64_intdigest(data) != xxh3:
         return "its bytes have another hash"
     try:
         with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as image:
-            image.load()
             found = (image.height, image.width)
-    except (OSError, SyntaxError, ValueError) as error:
+            if found != shape:  # before a pixel of what may be a bomb is decoded
+                return f"{found} pixels instead of {shape}"
+            image.load()
+    except DAMAGE as error:
         return f"it cannot be decoded ({error})"
-    return None if found == shape else f"{found} pixels instead of {shape}"
+    return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cxr_engine.shards.errors import DataError
 from cxr_engine.shards.fit import Levels
@@ -99,6 +99,9 @@ def read_plane(
     except Image.DecompressionBombError as error:
         # Pillow has a limit of its own, about twice ours, and checks it on opening.
         raise over_limit(str(error), name) from error
+    except UnidentifiedImageError as error:
+        # Its own text has an address in memory, and the account must be the same in each run.
+        raise unreadable("of no known format, or cut in its header", name) from error
     except DAMAGE as error:
         raise unreadable(f"{type(error).__name__}: {error}", name) from error
 

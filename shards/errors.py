@@ -42,3 +42,9 @@ class ResourceError(ThreeLineError, RuntimeError):
     """Disk, memory or device is missing or exhausted."""
 
     exit_code = 5
+
+
+class Stopped(ThreeLineError, RuntimeError):
+    """Asked to stop with more to do; the same command continues."""
+
+    exit_code = 75

@@ -31,11 +31,13 @@ def run_shards(
     jobs: int,
     on_done: Callable[[ShardResult], None] | None = None,
     on_samples: Callable[[int, int], None] | None = None,
+    is_stopping: Callable[[], bool] | None = None,
 ) -> list[ShardResult]:
     """Write all shards, in the order of the tasks, whose results are returned.
 
-    on_done     called in this process as each shard is finished
-    on_samples  called in this process after each sample with the number done and the bytes read
+    on_done      called in this process as each shard is finished
+    on_samples   called in this process after each sample with the number done and the bytes read
+    is_stopping  asked before each shard; once it says so, the shards finished by then are returned
 
     jobs=1 works in this process. Otherwise workers, also more of them than shards, convert the
     pictures of one shard and then the next while this process packs them; they are spawned, not
@@ -44,14 +46,16 @@ def run_shards(
     """
     on_done = on_done or (lambda _: None)
     on_samples = on_samples or (lambda *_: None)
+    is_stopping = is_stopping or (lambda: False)
     if jobs == 1:
         tasks, again = tee(tasks)
         here = (convert(sample, task.image) for task in again for sample in task.samples)
-        return _pack(tasks, here, on_done, on_samples)
+        return _pack(tasks, here, on_done, on_samples, is_stopping)
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
         tasks, ahead = tee(tasks)
-        return _pack(tasks, _in_order(pool, ahead, jobs * _AHEAD), on_done, on_samples)
+        images = _in_order(pool, ahead, jobs * _AHEAD)
+        return _pack(tasks, images, on_done, on_samples, is_stopping)
     except BrokenProcessPool as error:
         raise ResourceError(
             "a worker process died without a word",
@@ -68,8 +72,9 @@ def _pack(
     images: Iterator[_Image],
     on_done: Callable[[ShardResult], None],
     on_samples: Callable[[int, int], None],
+    is_stopping: Callable[[], bool],
 ) -> list[ShardResult]:
-    results = []
+    results: list[ShardResult] = []
     n_samples = n_bytes = 0
 
     def counted() -> Iterator[_Image]:
@@ -82,6 +87,8 @@ def _pack(
 
     all_images = counted()
     for task in tasks:
+        if is_stopping():
+            break
         results.append(write_shard(task, islice(all_images, len(task.samples))))
         on_done(results[-1])
     return results
@@ -108,11 +115,11 @@ def _in_order(pool: Executor, tasks: Iterable[ShardTask], ahead: int) -> Iterato
 def _deaf_children() -> Iterator[None]:
     """Processes started inside never hear Ctrl-C, not even while they start; we hear it afterwards.
 
-    It reaches the whole process group, but the parent alone decides and cancels the rest.
+    It reaches the whole process group, as SIGTERM may, but the parent alone decides what is done.
     """
-    # Started inside, the tracker would unblock the signal.
+    # Started inside, the tracker would unblock the signals.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
@@ -121,6 +128,7 @@ def _deaf_children() -> Iterator[None]:
 
 def _start_worker() -> None:
     Thread(target=_leave_with_parent, daemon=True).start()
+    Thread(target=_leave_on_its_word, daemon=True).start()
 
 
 def _leave_with_parent() -> None:
@@ -128,6 +136,13 @@ def _leave_with_parent() -> None:
     if parent := parent_process():
         parent.join()
         os._exit(1)
+
+
+def _leave_on_its_word() -> None:
+    # The pool ends its workers by SIGTERM when one of them died; from others it is not for us.
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(1)
 
 
 def _convert(samples: tuple[Sample, ...], options: ImageOptions) -> list[_Image]:

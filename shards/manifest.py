@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ COLUMNS: dict[str, type[pl.DataType]] = {
 _META = b"cxr_engine"
 _META_HASH = b"cxr_engine.xxh3"
 # A manifest is a file from elsewhere: its shard names must not lead out of the folder.
-_SHARD_NAME = re.compile(r"[a-z0-9_]+-[0-9]{6,}\.tar")
+SHARD_NAME = re.compile(r"[a-z0-9_]+-[0-9]{6,}\.tar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Manifest:
     options: dict[str, Any]
     hash: str  # xxh3_128 of the Parquet file, hex
     renditions: tuple[int, ...] = ()  # sides of the smaller copies that every row has, pixels
+    identity: dict[str, str] = field(default_factory=dict)  # hashes of what it was made from
 
 
 def rendition_columns(sides: Iterable[int]) -> dict[str, type[pl.DataType]]:
@@ -87,11 +88,13 @@ def write_manifest(
     options: dict[str, Any],
     *,
     renditions: Sequence[int] = (),
+    identity: dict[str, str] | None = None,
 ) -> Manifest:
     """Write manifest.parquet: the same arguments give the same bytes.
 
-    frame  the columns of COLUMNS, rendition_columns and `label:<finding>` per class; others are
-           an error
+    frame     the columns of COLUMNS, rendition_columns and `label:<finding>` per class; others
+              are an error
+    identity  hashes of the source, for a rerun to know it by
     """
     schema = _schema(class_names, renditions)
     if set(frame.columns) != set(schema):
@@ -105,6 +108,7 @@ def write_manifest(
             "options": options,
             "shards": [asdict(shard) for shard in shards],
             "renditions": list(renditions),
+            "identity": identity or {},
         },
         sort_keys=True,
         ensure_ascii=False,
@@ -139,6 +143,7 @@ def write_manifest(
         options=options,
         hash=_file_hash(folder / MANIFEST),
         renditions=tuple(renditions),
+        identity=identity or {},
     )
 
 
@@ -148,12 +153,14 @@ def read_manifest(
     *,
     labels: bool = False,
     renditions: bool = False,
+    check_shards: bool = True,
 ) -> Manifest:
     """Read and check manifest.parquet and that every shard is there with its size.
 
     columns     only these; None for all. What a column holds is checked where it is read.
     labels      with `columns`: all label columns too
     renditions  with `columns`: the columns of all renditions too
+    check_shards  look for the shards; without, only the manifest itself is read
     """
     folder = Path(folder)
     path = _manifest_path(folder)
@@ -175,8 +182,11 @@ def read_manifest(
         options=meta["options"],
         hash=_file_hash(path),
         renditions=sides,
+        identity=meta.get("identity", {}),
     )
-    _check_shards(manifest)
+    if check_shards:
+        _check_shards(manifest)
+    _check_names(manifest)
     return manifest
 
 
@@ -199,7 +209,7 @@ def _manifest_path(folder: Path) -> Path:
         raise DataError(
             "shards without a manifest: the run that wrote them did not finish",
             str(folder),
-            "delete the folder and make the shards again",
+            "give the same `cxr-engine shard` command again: it continues",
         )
     raise DataError(f"no {MANIFEST}", str(folder), remedy)
 
@@ -229,7 +239,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
     if class_hash(meta["class_names"]) != meta["class_hash"]:
         raise _damaged(path, "the class list does not match its hash")
     for shard in meta["shards"]:
-        if not _SHARD_NAME.fullmatch(shard["name"]):
+        if not SHARD_NAME.fullmatch(shard["name"]):
             raise _damaged(path, f"{shard['name']!r} is not the name of a shard")
     return meta
 
@@ -275,8 +285,12 @@ def _check_shards(manifest: Manifest) -> None:
             f"{manifest.folder}: {'; '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''}",
             remedy,
         )
+
+
+def _check_names(manifest: Manifest) -> None:
     if "shard" in manifest.frame.columns:
-        strangers = set(manifest.frame["shard"].unique()) - sizes.keys()
+        listed = {shard.name for shard in manifest.shards}
+        strangers = set(manifest.frame["shard"].unique()) - listed
         if strangers:
             raise _damaged(manifest.folder / MANIFEST, f"rows of unlisted shard {min(strangers)}")
 

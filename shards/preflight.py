@@ -10,14 +10,17 @@ import polars as pl
 import xxhash
 
 from cxr_engine.shards.errors import DataError, UsageError
+from cxr_engine.shards.journal import JOURNAL
 from cxr_engine.shards.layout import ShardPlan, make_keys, plan_shards
 from cxr_engine.shards.leaks import check_leaks_against
+from cxr_engine.shards.lock import LOCK
 from cxr_engine.shards.manifest import MANIFEST
 from cxr_engine.shards.options import ShardOptions
 from cxr_engine.shards.publish import PARTIAL
 from cxr_engine.shards.sources import DroppedRow, SourceTable, dropped_rows
 from cxr_engine.shards.sources.listing import Listing
 from cxr_engine.shards.split import assign_splits, check_val
+from cxr_engine.shards.system import SYSTEM
 
 _SHOWN = 5  # rows named in an error
 
@@ -51,21 +54,30 @@ def prepare(table: SourceTable, options: ShardOptions) -> Prepared:
 
 
 def check_out(out: Path) -> None:
-    """The output folder must be absent or empty."""
+    """The output folder must be absent, empty, or one that an earlier run began to write."""
     if not out.exists():
         return
     if not out.is_dir():
         raise UsageError("the output is not a folder", str(out), "name another folder")
-    if (out / MANIFEST).exists():
-        what, remedy = "holds a finished data set", "name another folder, or delete this one"
-    elif any(out.glob("*.tar")) or any(out.glob(f"*{PARTIAL}")):
-        what = "holds shards without a manifest: an earlier run did not finish"
-        remedy = "delete the folder and run again"
-    elif any(out.iterdir()):
-        what, remedy = "is not empty", "name a new folder; it will be made"
-    else:
+    names = set(SYSTEM.listdir(out))
+    if names & {MANIFEST, JOURNAL} or names <= {LOCK, JOURNAL + PARTIAL}:
         return
+    if any(name.endswith((".tar", f".tar{PARTIAL}")) for name in names):
+        what = "holds shards, and neither a manifest nor a journal of the run that wrote them"
+        remedy = "name another folder, or delete this one and run again"
+    else:
+        what, remedy = "is not empty", "name a new folder; it will be made"
     raise UsageError(f"the output folder {what}", str(out), remedy)
+
+
+def refuse_changes(changes: Sequence[str], what: str, out: Path) -> None:
+    """Another command may not go on with what `out` holds."""
+    if changes:
+        raise UsageError(
+            f"the output folder holds {what}: {'; '.join(changes)}",
+            str(out),
+            "give the command that began it, name another folder, or delete this one",
+        )
 
 
 def check_rows(table: SourceTable) -> None:

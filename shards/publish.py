@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from cxr_engine.shards.system import SYSTEM, create
 
 PARTIAL = ".partial"
 
@@ -20,21 +22,37 @@ def published(path: Path) -> Iterator[BinaryIO]:
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
-        with partial.open("wb") as file:
+        with create(partial) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+            SYSTEM.fsync(file.fileno())
+        SYSTEM.rename(partial, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        remove(partial)
         raise
     sync_folder(path.parent)
 
 
+def remove(path: Path) -> None:
+    """Take the name away, if it is there."""
+    with suppress(FileNotFoundError):
+        SYSTEM.unlink(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to disk: a rename alone may be lost with the power."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = SYSTEM.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        SYSTEM.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, on disk: with its name all that is in it would be lost."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with suppress(FileExistsError):
+        SYSTEM.mkdir(folder)
+    sync_folder(folder.parent)

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from cxr_engine.shards.errors import IntegrityError
 from cxr_engine.shards.findings import LABEL_PREFIX
 from cxr_engine.shards.publish import published
 from cxr_engine.shards.sources import DroppedRow
@@ -19,7 +20,7 @@ from cxr_engine.shards.split import SPLITS
 
 REPORT = "report.json"
 DROPPED = "dropped.csv"
-_LISTED = 1000  # dropped rows and warnings in report.json
+LISTED = 1000  # dropped rows and warnings in report.json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,8 @@ class Report:
     classes: dict[str, dict[str, dict[str, int]]]  # finding -> split -> positive, negative, unknown
     prevalence: dict[str, dict[str, float | None]]  # finding -> train, val, val less train
     duplicates: dict[str, Any]
-    warnings: tuple[tuple[str, str], ...]  # key, what a person should look at
+    warnings: tuple[tuple[str, str], ...]  # key, what a person should look at; the first 1000
+    n_warnings: int
     options: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -49,12 +51,11 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of report.json; of long lists the first rows, the others in dropped.csv."""
-        return {field.name: getattr(self, field.name) for field in fields(self)} | {
-            "dropped_rows": [asdict(row) for row in self.dropped_rows[:_LISTED]],
-            "warnings": {
-                "pictures": len(self.warnings),
-                "listed": [{"key": key, "what": what} for key, what in self.warnings[:_LISTED]],
-            },
+        facts = {field.name: getattr(self, field.name) for field in fields(self)}
+        warnings = [{"key": key, "what": what} for key, what in self.warnings]
+        return facts | {
+            "dropped_rows": [asdict(row) for row in self.dropped_rows[:LISTED]],
+            "warnings": {"pictures": facts.pop("n_warnings"), "listed": warnings},
         }
 
 
@@ -141,6 +142,32 @@ def write_report(folder: Path, report: Report) -> None:
             file.write(table.getvalue().encode())
     with published(folder / REPORT) as file:
         file.write(text.encode() + b"\n")
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a finished data set, as it was written."""
+    path = folder / REPORT
+    try:
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+        warnings = facts["warnings"]
+        facts["dropped_rows"] = _read_dropped(folder / DROPPED)
+        facts["notes"] = tuple(facts["notes"])
+        facts["warnings"] = tuple((row["key"], row["what"]) for row in warnings["listed"])
+        return Report(**facts, n_warnings=warnings["pictures"])
+    except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
+        raise IntegrityError(
+            "the account of a finished data set is damaged; its shards are not concerned",
+            f"{path}: {error}",
+            f"restore {REPORT} and {DROPPED} from a copy, or make the shards again",
+        ) from error
+
+
+def _read_dropped(path: Path) -> tuple[DroppedRow, ...]:
+    if not path.exists():
+        return ()
+    with path.open(newline="", encoding="utf-8") as file:
+        _, *rows = csv.reader(file)
+    return tuple(DroppedRow(int(line), *facts) for line, *facts in rows)
 
 
 def _share(counts: dict[str, int] | None) -> float | None:

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import xxhash
 
 from cxr_engine.shards.decode import ImageLimits
-from cxr_engine.shards.errors import DataError, ResourceError
+from cxr_engine.shards.errors import DataError, IntegrityError, ResourceError
 from cxr_engine.shards.image import SUFFIXES, ImageOptions, StoredImage, store
-from cxr_engine.shards.publish import published
+from cxr_engine.shards.publish import published, remove, sync_folder
 
 _MANIFEST_FACTS = (
     "member", "offset", "size", "xxh3", "height", "width", "source_height", "source_width",
@@ -48,6 +48,7 @@ class ShardTask:
     class_names: tuple[str, ...]
     class_hash: str
     image: ImageOptions
+    xxh3: str | None = None  # of the file that must come out; None if it is not known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,16 @@ def write_shard(task: ShardTask, images: Iterable[StoredImage | Dropped]) -> Sha
                 else:
                     members.append(_add(tar, sample, image, task))
             tar.close()
+            if task.xxh3 not in (None, tar.xxh3):
+                raise IntegrityError(
+                    "the shard does not come out as it was written at first",
+                    str(path),
+                    "the pictures of the source, or the libraries that read and write them, are "
+                    "others than they were: make the data set again in another folder",
+                )
         if not members:
-            path.unlink()
+            remove(path)
+            sync_folder(path.parent)
     except OSError as error:
         raise ResourceError(
             f"a shard cannot be written: {error.strerror}",

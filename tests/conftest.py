@@ -12,6 +12,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--faults", type=int, default=10, help="how many faults each test of faults provokes"
+    )
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> int:
+    """The number given as --faults."""
+    return int(request.config.getoption("--faults"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real X-rays and label tables; tests that need it skip where it is absent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_unreadable_images_are_all_found_in_one_pass(make_tree: MakeTree, out: P
     for line in (3, 10, 16):
         assert f"line {line}: " in caught.value.where
     assert "--allow-missing 3" in caught.value.remedy
-    assert not out.exists()
+    assert not (out / "manifest.parquet").exists()
 
 
 def test_missing_and_unreadable_share_one_allowance(make_tree: MakeTree, out: Path) -> None:
@@ -56,7 +57,7 @@ def test_missing_and_unreadable_share_one_allowance(make_tree: MakeTree, out: Pa
     options = ShardOptions(size=32, jobs=1, allow_missing=1, allow_empty_val=True)
     with pytest.raises(DataError, match="2 of 16 images are missing and unreadable"):
         build_shards(tree.read(), out, options)
-    assert not out.exists()
+    assert not (out / "manifest.parquet").exists()
 
 
 def test_an_empty_folder_of_images(make_tree: MakeTree, out: Path) -> None:
@@ -79,7 +80,7 @@ def test_no_readable_image_at_all(make_tree: MakeTree, out: Path) -> None:
         build_shards(
             tree.read(), out, ShardOptions(jobs=1, allow_missing=None, allow_empty_val=True)
         )
-    assert not out.exists()
+    assert not (out / "manifest.parquet").exists()
 
 
 def test_a_table_without_rows(make_tree: MakeTree) -> None:
@@ -112,12 +113,12 @@ def test_one_file_under_two_names_is_a_duplicate(make_tree: MakeTree, out: Path)
 def test_output_folders_that_are_in_use(make_tree: MakeTree, out: Path) -> None:
     table = make_tree().read()
     build_shards(table, out, SMALL)
-    with pytest.raises(UsageError, match="finished data set"):
-        build_shards(table, out, SMALL)
+    with pytest.raises(UsageError, match="finished data set of another command: option quality"):
+        build_shards(table, out, replace(SMALL, quality=80))
     (out / "manifest.parquet").unlink()
-    with pytest.raises(UsageError, match="did not finish") as caught:
+    with pytest.raises(UsageError, match="neither a manifest nor a journal") as caught:
         build_shards(table, out, SMALL)
-    assert caught.value.remedy.startswith("delete the folder")
+    assert "delete this one" in caught.value.remedy
     for path in out.glob("*.tar"):
         path.unlink()
     before = sorted(out.iterdir())

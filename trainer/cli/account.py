@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from cxr_engine.trainer.cli.progress import Reporter
@@ -14,14 +17,31 @@ if TYPE_CHECKING:
 
 
 def build_with_progress(
-    table: SourceTable, out: Path, options: ShardOptions, reporter: Reporter
+    table: SourceTable,
+    out: Path,
+    options: ShardOptions,
+    reporter: Reporter,
+    *,
+    break_lock: bool = False,
 ) -> Report:
-    """`build_shards`, with what was guessed, how far it is and what is odd on stderr."""
+    """`build_shards`, with what was guessed, how far it is and what is odd on stderr.
+
+    The first Ctrl-C or SIGTERM lets it finish the shard in hand, the second Ctrl-C stops it.
+    """
     from cxr_engine.shards import build_shards
 
     for note in table.notes:
         reporter.talk(note)
-    report = build_shards(table, out, options, _ticker(reporter))
+    with _stop_on_request(reporter) as is_stopping:
+        report = build_shards(
+            table,
+            out,
+            options,
+            _ticker(reporter),
+            on_note=reporter.talk,
+            is_stopping=is_stopping,
+            break_lock=break_lock,
+        )
     for note in report.notes:
         if note not in table.notes:
             reporter.talk(note)
@@ -68,6 +88,26 @@ def estimate_lines(estimate: Estimate) -> list[str]:
         f"write  {_size(estimate.shard_bytes)} in {room}",
         f"time   {_duration(estimate.seconds)} on {estimate.jobs} processes",
     ]
+
+
+@contextmanager
+def _stop_on_request(reporter: Reporter) -> Iterator[Callable[[], bool]]:
+    """Signals set what is returned, instead of ending the process, while the block runs."""
+    asked = False
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked = True
+        reporter.talk("stopping after the shard in hand; Ctrl-C once more stops at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _ticker(reporter: Reporter) -> Callable[[str, int, int, int], None]:

@@ -13,6 +13,7 @@ from cxr_engine.trainer.cli.demo import demo
 from cxr_engine.trainer.cli.evaluate import evaluate
 from cxr_engine.trainer.cli.shard import shard
 from cxr_engine.trainer.cli.train import train
+from cxr_engine.trainer.cli.verify import verify
 
 app = typer.Typer(
     name="cxr-engine",
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(shard)
+app.command()(verify)
 app.command()(train)
 app.command()(evaluate)
 

@@ -55,7 +55,11 @@ def shard(
     ],
     folder: Annotated[Path, typer.Argument(metavar="IN", help="The folder as downloaded.")],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="A folder that is empty or does not exist.")
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="A folder that is empty or does not exist, or where this command was interrupted.",
+        ),
     ],
     sizes: Annotated[
         str,
@@ -168,6 +172,13 @@ def shard(
         bool,
         typer.Option("--dry-run", help="Count rows, estimate bytes and time, and write nothing."),
     ] = False,
+    break_lock: Annotated[
+        bool,
+        typer.Option(
+            "--break-lock",
+            help="Take the place of a run on another host that is known to have ended.",
+        ),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; all processors by default.")
     ] = None,
@@ -229,6 +240,8 @@ def shard(
 ) -> None:
     """Make shards of a data set; every row is accounted for, and the manifest is written last.
 
+    Interrupted, the same command continues; on a finished data set, it mends broken shards.
+
     Example: cxr-engine shard table my-xrays shards --labels "Mass,Nodule"
     """
     from cxr_engine.shards import ShardOptions
@@ -275,7 +288,7 @@ def shard(
         if dry_run:
             estimate = estimate_with_progress(rows, out, options, reporter)
         else:
-            report = build_with_progress(rows, out, options, reporter)
+            report = build_with_progress(rows, out, options, reporter, break_lock=break_lock)
     if dry_run:
         document, lines = estimate.to_dict(), estimate_lines(estimate)
     else:
