@@ -11,8 +11,8 @@ import polars as pl
 import xxhash
 from PIL import Image
 
-from cxr_engine.shards.decode import DAMAGE
 from cxr_engine.shards.errors import IntegrityError
+from cxr_engine.shards.plane import DAMAGE
 
 _ROWS = 64  # a thread takes at a time
 

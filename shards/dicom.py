@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_engine.shards.decode import DAMAGE, ImageLimits, Plane, unreadable
 from cxr_engine.shards.errors import DataError, ResourceError
 from cxr_engine.shards.fit import Levels
+from cxr_engine.shards.plane import DAMAGE, ImageLimits, Plane, unreadable
 
 if TYPE_CHECKING:
     from pydicom import Dataset

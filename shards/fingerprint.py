@@ -6,8 +6,8 @@ import numpy as np
 import xxhash
 from PIL import Image
 
-from cxr_engine.shards.decode import Plane
 from cxr_engine.shards.fit import Levels
+from cxr_engine.shards.plane import Plane
 
 
 def plane_hash(plane: Plane) -> int:

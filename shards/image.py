@@ -7,11 +7,12 @@ from typing import Literal
 
 import xxhash
 
-from cxr_engine.shards.decode import ImageLimits, read_plane
+from cxr_engine.shards.decode import read_plane
 from cxr_engine.shards.encode import encode, metadata_free_jpeg
 from cxr_engine.shards.errors import UsageError
 from cxr_engine.shards.fingerprint import difference_hash, plane_hash
 from cxr_engine.shards.fit import Fit, needed_shrink, resize
+from cxr_engine.shards.plane import ImageLimits
 from cxr_engine.shards.window import Window, apply_window, parse_window
 
 Encoding = Literal["jpeg", "png8", "png16"]

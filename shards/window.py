@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from cxr_engine.shards.decode import Plane
 from cxr_engine.shards.errors import UsageError
 from cxr_engine.shards.fit import Levels
+from cxr_engine.shards.plane import Plane
 
 _PERCENTILE = re.compile(r"percentile:(\d{1,3}(?:\.\d+)?)-(\d{1,3}(?:\.\d+)?)")
 _ROWS = 256  # at a time

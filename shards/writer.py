@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 
 import xxhash
 
-from cxr_engine.shards.decode import ImageLimits
 from cxr_engine.shards.errors import DataError, IntegrityError, ResourceError
 from cxr_engine.shards.image import SUFFIXES, ImageOptions, StoredImage, store
+from cxr_engine.shards.plane import ImageLimits
 from cxr_engine.shards.publish import published, remove, sync_folder
 
 _MANIFEST_FACTS = (

@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_engine.shards.decode import ImageLimits, read_plane
+from cxr_engine.shards.decode import read_plane
 from cxr_engine.shards.errors import DataError
+from cxr_engine.shards.plane import ImageLimits
 
 LIMITS = ImageLimits()
 

@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_engine.shards.decode import ImageLimits, Plane, read_plane
+from cxr_engine.shards.decode import read_plane
 from cxr_engine.shards.errors import DataError, ResourceError
 from cxr_engine.shards.image import ImageOptions, store
+from cxr_engine.shards.plane import ImageLimits, Plane
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_engine.shards.decode import ImageLimits
 from cxr_engine.shards.errors import DataError, UsageError
 from cxr_engine.shards.image import ImageOptions, StoredImage, store
+from cxr_engine.shards.plane import ImageLimits
 
 LANCZOS = Image.Resampling.LANCZOS
 

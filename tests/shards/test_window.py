@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxr_engine.shards.decode import Plane
 from cxr_engine.shards.errors import UsageError
+from cxr_engine.shards.plane import Plane
 from cxr_engine.shards.window import apply_window, parse_window
 
 
