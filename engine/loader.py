@@ -78,7 +78,7 @@ class Loader:
         )
         mean, std = config.normalisation
         self._incoming: Iterator[Fetched] = iter(())
-        self._in_flight: deque[Fetched] = deque()
+        self._in_flight: deque[tuple[Fetched, tuple[str, ...]]] = deque()  # and its keys
         self._failure: Exception | None = None
         self._pipeline = DecodePipeline(
             self._next_feed,
@@ -96,17 +96,8 @@ class Loader:
         return self._plan.steps
 
     @property
-    def n_samples(self) -> int:
-        """Samples of one epoch over all ranks, repeats counted."""
-        return len(self._plan.rows)
-
-    @property
     def class_hash(self) -> str:
         return self._samples.class_hash
-
-    @property
-    def epoch(self) -> int:
-        return self._epoch
 
     @property
     def bad_samples(self) -> list[BadSample]:
@@ -121,8 +112,8 @@ class Loader:
             images = self._run()
             if images is None:
                 break
-            fetched = self._in_flight.popleft()
-            batch = self._batch(fetched, images)
+            fetched, keys = self._in_flight.popleft()
+            batch = self._batch(fetched, keys, images)
             self.meter.add(samples=len(batch), wait_s=perf_counter() - start)
             self._cursor = fetched.request.step + 1
             yield batch
@@ -192,19 +183,19 @@ class Loader:
         if fetched is None:
             return None
         samples, config = self._samples, self.config
-        keys = samples.keys.gather(fetched.rows).to_list()
+        keys = tuple(samples.keys.gather(fetched.rows))
         seeds = sample_seeds(config.seed, fetched.request.epoch, keys, fetched.request.repeats)
         parameters = draw(
             config.augmentation, seeds, samples.plane_size[fetched.rows], config.image_size
         )
-        self._in_flight.append(fetched)
+        self._in_flight.append((fetched, keys))
         return fetched.data, parameters, config.image_size
 
     def _run(self) -> torch.Tensor | None:
         try:
             return self._pipeline.run()
         except RuntimeError as error:
-            keys = [key for f in self._in_flight for key in self._samples.keys.gather(f.rows)]
+            keys = [key for _, batch_keys in self._in_flight for key in batch_keys]
             error.add_note(
                 f"The batch that failed has one of these keys: {', '.join(keys)}. Their bytes have the "
                 "hash of the manifest, so the shard was written with a picture that cannot be decoded."
@@ -219,7 +210,7 @@ class Loader:
         self._in_flight.clear()
         self._failure = None
 
-    def _batch(self, fetched: Fetched, images: torch.Tensor) -> Batch:
+    def _batch(self, fetched: Fetched, keys: tuple[str, ...], images: torch.Tensor) -> Batch:
         samples, rows = self._samples, fetched.rows
         labels = samples.labels[rows]
         return Batch(
@@ -227,7 +218,7 @@ class Loader:
             targets=self._to_device((labels == 1).astype(np.float32)),
             known=self._to_device(labels >= 0),
             valid=self._to_device(fetched.valid),
-            keys=tuple(samples.keys.gather(rows)),
+            keys=keys,
             study=self._to_device(samples.study[rows]),
             view=self._to_device(samples.view[rows]),
         )
